@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The generic netlink protocol of qcow2blk.
+ *
+ * Family "qcow2blk", version 1, one multicast group "events". The kernel opens
+ * no path: a request to attach carries one open file descriptor for each layer
+ * of the chain, and the kernel keeps those very files until detach, with the
+ * locks that lie on them.
+ *
+ * Every message is validated strictly: an unknown attribute, a wrong length or
+ * a trailing byte is refused. A refusal carries an extended-ack sentence, and,
+ * where one attribute is to blame, its offset (for a layer: the offset of its
+ * QCOW2BLK_A_LAYERS entry).
+ *
+ * Commands that change something need CAP_SYS_ADMIN in the initial user
+ * namespace. QCOW2BLK_CMD_GET needs no capability, but leaves out paths
+ * without CAP_SYS_ADMIN. Devices belong to the initial network namespace: the
+ * family is not visible from another one.
+ */
+#ifndef _UAPI_LINUX_QCOW2BLK_H
+#define _UAPI_LINUX_QCOW2BLK_H
+
+#define QCOW2BLK_GENL_NAME		"qcow2blk"
+#define QCOW2BLK_GENL_VERSION		1
+#define QCOW2BLK_GENL_MCGRP_EVENTS	"events"
+
+/* Device nodes are /dev/qcow<index>, partitions /dev/qcow<index>p<n>. */
+#define QCOW2BLK_DISK_NAME		"qcow"
+
+/* Layers in one chain, at most. */
+#define QCOW2BLK_MAX_LAYERS		64
+
+/* Highest device index. */
+#define QCOW2BLK_MAX_INDEX		65535
+
+/**
+ * enum qcow2blk_cmd - commands of the family
+ *
+ * @QCOW2BLK_CMD_GET: describe one device (QCOW2BLK_A_INDEX) or, as a dump, all
+ *	of them, in the order of their index. Answer: one QCOW2BLK_CMD_GET
+ *	message a device with the attributes marked (out).
+ *	Errors: ENODEV no such device.
+ * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS (needed),
+ *	QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS, QCOW2BLK_A_DIRECT_IO,
+ *	QCOW2BLK_A_CACHE_SIZE. Answer: QCOW2BLK_CMD_ATTACH with QCOW2BLK_A_INDEX and
+ *	QCOW2BLK_A_SIZE. When it arrives the disk exists; partitions are not
+ *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
+ *	that with BLKRRPART.
+ *	Errors: EEXIST index in use, EINVAL a bad image or attribute,
+ *	EOPNOTSUPP a feature that is not supported, EBUSY an image that is
+ *	attached already or nests too deep, EBADF/EIO the file.
+ * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX). Returns when the disk
+ *	is gone and its files are closed.
+ *	Errors: ENODEV no such device, EBUSY it is open.
+ * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
+ *	QCOW2BLK_A_INDEX, and what the event names.
+ */
+enum qcow2blk_cmd {
+	QCOW2BLK_CMD_UNSPEC,
+	QCOW2BLK_CMD_GET,
+	QCOW2BLK_CMD_ATTACH,
+	QCOW2BLK_CMD_DETACH,
+	QCOW2BLK_CMD_EVENT,
+
+	__QCOW2BLK_CMD_MAX,
+	QCOW2BLK_CMD_MAX = __QCOW2BLK_CMD_MAX - 1
+};
+
+/**
+ * enum qcow2blk_attr - top-level attributes
+ *
+ * @QCOW2BLK_A_PAD: alignment only.
+ * @QCOW2BLK_A_INDEX: u32, device index. In ATTACH: the one wanted; the kernel
+ *	picks the lowest free one where it is absent.
+ * @QCOW2BLK_A_FLAGS: u32, enum qcow2blk_flags. (in, out)
+ * @QCOW2BLK_A_DIRECT_IO: u8, enum qcow2blk_direct_io, default AUTO. (in)
+ * @QCOW2BLK_A_CACHE_SIZE: u64, bytes of table slices the device may keep.
+ *	In: 0 or absent means enough for the whole disk, up to 32 MiB; the least
+ *	is 64 KiB a layer, smaller values are raised to it. (in, out)
+ * @QCOW2BLK_A_LAYERS: nest of QCOW2BLK_A_LAYER entries, top first, 1 to
+ *	QCOW2BLK_MAX_LAYERS. (in, out)
+ * @QCOW2BLK_A_LAYER: nest of enum qcow2blk_layer_attr; only in QCOW2BLK_A_LAYERS.
+ * @QCOW2BLK_A_SIZE: u64, bytes, size of the disk. (out)
+ * @QCOW2BLK_A_STATS: nest of enum qcow2blk_stat_attr. (out)
+ * @QCOW2BLK_A_EVENT: u32, enum qcow2blk_event. (event)
+ * @QCOW2BLK_A_ERRNO: u32, positive errno of an error event. (event)
+ * @QCOW2BLK_A_OFFSET: u64, bytes, guest offset of an error event. (event)
+ * @QCOW2BLK_A_LAYER_INDEX: u32, position of the layer in the chain, 0 is the
+ *	top, that an error event is about. (event)
+ */
+enum qcow2blk_attr {
+	QCOW2BLK_A_UNSPEC,
+	QCOW2BLK_A_PAD,
+	QCOW2BLK_A_INDEX,
+	QCOW2BLK_A_FLAGS,
+	QCOW2BLK_A_DIRECT_IO,
+	QCOW2BLK_A_CACHE_SIZE,
+	QCOW2BLK_A_LAYERS,
+	QCOW2BLK_A_LAYER,
+	QCOW2BLK_A_SIZE,
+	QCOW2BLK_A_STATS,
+	QCOW2BLK_A_EVENT,
+	QCOW2BLK_A_ERRNO,
+	QCOW2BLK_A_OFFSET,
+	QCOW2BLK_A_LAYER_INDEX,
+
+	__QCOW2BLK_A_MAX,
+	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
+};
+
+/**
+ * enum qcow2blk_layer_attr - one layer, inside QCOW2BLK_A_LAYER
+ *
+ * @QCOW2BLK_A_LAYER_PAD: alignment only.
+ * @QCOW2BLK_A_LAYER_FD: u32, a file descriptor of the caller, opened for reading,
+ *	of a regular file or a block device. (in)
+ * @QCOW2BLK_A_LAYER_FORMAT: u8, enum qcow2blk_format. (in, out)
+ * @QCOW2BLK_A_LAYER_PATH: string, the path of the file as it is now; absent
+ *	without CAP_SYS_ADMIN. (out)
+ * @QCOW2BLK_A_LAYER_DEV: u32, device number of the file as userspace's
+ *	stat(2) encodes it: major << 8 | minor of the 32-bit new encoding. (out)
+ * @QCOW2BLK_A_LAYER_INO: u64, inode number of the file. (out)
+ * @QCOW2BLK_A_LAYER_DIRECT_IO: u8, 1: the file is read with direct I/O, 0:
+ *	through the page cache. (out)
+ * @QCOW2BLK_A_LAYER_CLUSTER_SIZE: u32, bytes; 0 for a raw layer. (out)
+ * @QCOW2BLK_A_LAYER_SIZE: u64, bytes, virtual size of the layer. (out)
+ */
+enum qcow2blk_layer_attr {
+	QCOW2BLK_A_LAYER_UNSPEC,
+	QCOW2BLK_A_LAYER_PAD,
+	QCOW2BLK_A_LAYER_FD,
+	QCOW2BLK_A_LAYER_FORMAT,
+	QCOW2BLK_A_LAYER_PATH,
+	QCOW2BLK_A_LAYER_DEV,
+	QCOW2BLK_A_LAYER_INO,
+	QCOW2BLK_A_LAYER_DIRECT_IO,
+	QCOW2BLK_A_LAYER_CLUSTER_SIZE,
+	QCOW2BLK_A_LAYER_SIZE,
+
+	__QCOW2BLK_A_LAYER_MAX,
+	QCOW2BLK_A_LAYER_MAX = __QCOW2BLK_A_LAYER_MAX - 1
+};
+
+/**
+ * enum qcow2blk_stat_attr - counters since attach, inside QCOW2BLK_A_STATS, all u64
+ *
+ * @QCOW2BLK_A_STAT_PAD: alignment only.
+ * @QCOW2BLK_A_STAT_REQUESTS: requests of the block layer.
+ * @QCOW2BLK_A_STAT_FILE_READS: reads of guest data sent to image files; one for
+ *	each extent of a request.
+ * @QCOW2BLK_A_STAT_INLINE: requests served by the submitting task, no worker.
+ * @QCOW2BLK_A_STAT_SLICE_HITS: table slices found in the cache by requests that
+ *	had to leave the submitting task (hits on the fast path are not counted).
+ * @QCOW2BLK_A_STAT_SLICE_MISSES: table slices read from an image file.
+ * @QCOW2BLK_A_STAT_SLICE_EVICTIONS: table slices dropped for others.
+ * @QCOW2BLK_A_STAT_DECOMPRESSIONS: clusters decompressed.
+ * @QCOW2BLK_A_STAT_DECOMPRESSED_HITS: reads answered from the cache of
+ *	decompressed clusters.
+ * @QCOW2BLK_A_STAT_ERRORS: requests that failed.
+ */
+enum qcow2blk_stat_attr {
+	QCOW2BLK_A_STAT_UNSPEC,
+	QCOW2BLK_A_STAT_PAD,
+	QCOW2BLK_A_STAT_REQUESTS,
+	QCOW2BLK_A_STAT_FILE_READS,
+	QCOW2BLK_A_STAT_INLINE,
+	QCOW2BLK_A_STAT_SLICE_HITS,
+	QCOW2BLK_A_STAT_SLICE_MISSES,
+	QCOW2BLK_A_STAT_SLICE_EVICTIONS,
+	QCOW2BLK_A_STAT_DECOMPRESSIONS,
+	QCOW2BLK_A_STAT_DECOMPRESSED_HITS,
+	QCOW2BLK_A_STAT_ERRORS,
+
+	__QCOW2BLK_A_STAT_MAX,
+	QCOW2BLK_A_STAT_MAX = __QCOW2BLK_A_STAT_MAX - 1
+};
+
+/**
+ * enum qcow2blk_flags - bits of QCOW2BLK_A_FLAGS
+ *
+ * @QCOW2BLK_F_READ_ONLY: the disk is read-only. Needed in ATTACH: this version
+ *	does not write.
+ * @QCOW2BLK_F_NO_PARTSCAN: partitions are never scanned.
+ */
+enum qcow2blk_flags {
+	QCOW2BLK_F_READ_ONLY	= 1 << 0,
+	QCOW2BLK_F_NO_PARTSCAN	= 1 << 1,
+};
+
+/**
+ * enum qcow2blk_direct_io - how image files are read
+ *
+ * @QCOW2BLK_DIRECT_IO_AUTO: direct where the file can, else through the page cache.
+ * @QCOW2BLK_DIRECT_IO_ON: direct, or the attach fails.
+ * @QCOW2BLK_DIRECT_IO_OFF: through the page cache.
+ */
+enum qcow2blk_direct_io {
+	QCOW2BLK_DIRECT_IO_AUTO,
+	QCOW2BLK_DIRECT_IO_ON,
+	QCOW2BLK_DIRECT_IO_OFF,
+};
+
+/**
+ * enum qcow2blk_format - what a layer is; never guessed
+ *
+ * @QCOW2BLK_FORMAT_QCOW2: a qcow2 image, version 2 or 3.
+ * @QCOW2BLK_FORMAT_RAW: the bytes themselves. Ends the chain.
+ */
+enum qcow2blk_format {
+	QCOW2BLK_FORMAT_QCOW2,
+	QCOW2BLK_FORMAT_RAW,
+};
+
+/**
+ * enum qcow2blk_event - what an event tells
+ *
+ * @QCOW2BLK_EVENT_ATTACHED: a device exists.
+ * @QCOW2BLK_EVENT_DETACHED: a device is gone.
+ * @QCOW2BLK_EVENT_ERROR: a request failed; QCOW2BLK_A_ERRNO, QCOW2BLK_A_OFFSET,
+ *	QCOW2BLK_A_LAYER_INDEX. At most ten a second for each device.
+ */
+enum qcow2blk_event {
+	QCOW2BLK_EVENT_ATTACHED = 1,
+	QCOW2BLK_EVENT_DETACHED,
+	QCOW2BLK_EVENT_ERROR,
+};
+
+#endif /* _UAPI_LINUX_QCOW2BLK_H */
