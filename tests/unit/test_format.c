@@ -187,6 +187,7 @@ static const struct row header_rows[] = {
 
 	BAD(L1_HEADER, SET(l1_table_offset, 0)),
 	BAD(L1_ALIGN, SET(l1_table_offset, 3 * CLUSTER - 8)),
+	BAD(L1_ALIGN, SET(l1_table_offset, 3 * CLUSTER + 1)),
 	BAD(L1_ALIGN, SET(l1_table_offset, 3 * CLUSTER + 8)),
 	BAD(L1_ALIGN, SET(l1_table_offset, 3 * CLUSTER + 512)),
 	BAD(L1_ALIGN, SET(l1_table_offset, UINT64_MAX)),
@@ -229,6 +230,7 @@ static const struct row header_rows[] = {
 	BAD(SNAP_HEADER, SET(nb_snapshots, 1)),
 	BAD(SNAP_ALIGN, SET(nb_snapshots, 1), SET(snapshots_offset, CLUSTER + 8)),
 	BAD(SNAP_ALIGN, SET(snapshots_offset, CLUSTER + 8)),
+	BAD(SNAP_ALIGN, SET(snapshots_offset, CLUSTER + 1)),
 	GOOD(SET(snapshots_offset, 100 * CLUSTER)),
 	BAD(SNAP_EOF, SET(nb_snapshots, 1), SET(snapshots_offset, 3 * CLUSTER)),
 	GOOD_IN(3 * CLUSTER + 40, SET(nb_snapshots, 1), SET(snapshots_offset, 3 * CLUSTER)),
@@ -284,6 +286,7 @@ static const struct row header_rows[] = {
 	BAD(CTYPE_BIT, SET(compression_type, QCOW2_COMPRESSION_ZSTD)),
 	/* not present in a header of 104 bytes: an extension begins there */
 	BAD(CTYPE_ZLIB, SET(header_length, 104), COMPRESSION),
+	GOOD(SET(header_length, 104), SET(compression_type, 255)),
 };
 
 static void header_fields(void **state)
@@ -490,7 +493,7 @@ static void all_extensions(void **state)
 	size_t off = 112;
 
 	off = add_extension(&image, off, QCOW2_EXT_BACKING_FORMAT, 5, "qcow2");
-	off = add_extension(&image, off, 0x12345678, 3, "???");
+	off = add_extension(&image, off, 0x12345678, 1, "?");
 	off = add_extension(&image, off, QCOW2_EXT_FEATURE_NAMES, 96, NULL);
 	off = add_extension(&image, off, QCOW2_EXT_BITMAPS, 24, NULL);
 	off = add_extension(&image, off, QCOW2_EXT_DATA_FILE, 8, "data.raw");
@@ -610,6 +613,9 @@ static void extensions_before_the_name(void **state)
 	put(&image, FIELD(backing_file_offset), 119);
 	assert_int_equal(parse(&image, &h, &fault), -EINVAL);
 	assert_fault(&fault, "header extension does not fit before the end of its area");
+	add_extension(&image, 112, QCOW2_EXT_BACKING_FORMAT, 0, NULL);
+	put(&image, FIELD(backing_file_offset), 120);
+	assert_int_equal(parse(&image, &h, &fault), 0);
 	/* A name right behind the header leaves no room for extensions. */
 	put(&image, FIELD(backing_file_offset), 112);
 	assert_int_equal(parse(&image, &h, &fault), 0);
@@ -665,14 +671,14 @@ static void feature_names(void **state)
 	char name[47];
 
 	add_extension(&image, 112, QCOW2_EXT_FEATURE_NAMES, 4 * 48, NULL);
-	put_feature_name(&image, 120, QCOW2_FEATURE_INCOMPATIBLE, 7, "time travel");
+	put_feature_name(&image, 120, QCOW2_FEATURE_INCOMPATIBLE, 7, "time ~ travel");
 	put_feature_name(&image, 168, QCOW2_FEATURE_COMPATIBLE, 63, full);
 	put_feature_name(&image, 216, QCOW2_FEATURE_AUTOCLEAR, 0, "\x1b[31m\x7f\xff!");
 	put_feature_name(&image, 264, QCOW2_FEATURE_AUTOCLEAR, 1, "");
 	assert_int_equal(parse(&image, &h, &fault), 0);
 
 	assert_true(qcow2_feature_name(image.buf, &h, QCOW2_FEATURE_INCOMPATIBLE, 7, name));
-	assert_string_equal(name, "time travel");
+	assert_string_equal(name, "time ~ travel");
 	assert_true(qcow2_feature_name(image.buf, &h, QCOW2_FEATURE_COMPATIBLE, 63, name));
 	assert_string_equal(name, full);
 	assert_true(qcow2_feature_name(image.buf, &h, QCOW2_FEATURE_AUTOCLEAR, 0, name));
