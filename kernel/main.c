@@ -1,14 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
-/* qcow2blk: attach qcow2 images as block devices. The init chain, nothing else. */
+/* qcow2blk: qcow2 images as block devices. The init chain, nothing else. */
 #include <linux/module.h>
+#include <net/genetlink.h>
+
+#include "cache.h"
+#include "file.h"
+#include "io.h"
+#include "netlink.h"
 
 static int __init qcow2blk_init(void)
 {
+	int err;
+
+	err = qcow2_file_init();
+	if (err)
+		return err;
+	err = qcow2_io_init();
+	if (err)
+		goto exit_file;
+	err = qcow2_netlink_init();
+	if (err)
+		goto exit_io;
 	return 0;
+
+exit_io:
+	qcow2_io_exit();
+exit_file:
+	qcow2_file_exit();
+	return err;
 }
 
 static void __exit qcow2blk_exit(void)
 {
+	qcow2_netlink_exit();
+	qcow2_cache_exit();
+	qcow2_io_exit();
+	qcow2_file_exit();
 }
 
 module_init(qcow2blk_init);
@@ -16,3 +43,4 @@ module_exit(qcow2blk_exit);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("qcow2 images as block devices");
+MODULE_ALIAS_GENL_FAMILY(QCOW2BLK_GENL_NAME);

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Table slices in memory. See cache.h for the contract. */
+#include <linux/hash.h>
+#include <linux/mm.h>
+#include <linux/rculist.h>
+#include <linux/refcount.h>
+#include <linux/slab.h>
+
+#include "cache.h"
+
+/* Fewer slices than this, and a walk through a chain evicts what it is about to use. */
+#define MIN_SLICES	16U
+
+enum slice_state {
+	SLICE_LOADING,
+	SLICE_READY,
+	SLICE_FAILED,	/* and no longer in the hash */
+};
+
+/**
+ * struct qcow2_slice - one slice
+ * @node: in the hash. RCU.
+ * @off: host offset, bytes. Constant.
+ * @data: the table's bytes. Constant once SLICE_READY.
+ * @state: an enum slice_state, set with release by the task that reads the slice.
+ * @error: why @state is SLICE_FAILED.
+ * @referenced: the clock's bit; races are harmless.
+ * @refs: one of the hash, one of each holder.
+ * @clock: in the cache's list, under its lock.
+ * @rcu: frees it.
+ */
+struct qcow2_slice {
+	struct hlist_node node;
+	u64 off;
+	void *data;
+	int state;
+	bool referenced;
+	int error;
+	refcount_t refs;
+	struct list_head clock;
+	struct rcu_head rcu;
+};
+
+int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
+		     unsigned int slice_bits, u64 bytes)
+{
+	unsigned int i;
+
+	memset(c, 0, sizeof(*c));
+	c->file = file;
+	c->slice_bits = slice_bits;
+	c->max = clamp_t(u64, bytes >> slice_bits, MIN_SLICES, INT_MAX);
+	c->hash_bits = clamp(order_base_2(c->max), 4, 16);
+	c->hash = kvmalloc_array(1U << c->hash_bits, sizeof(*c->hash), GFP_KERNEL);
+	if (!c->hash)
+		return -ENOMEM;
+	for (i = 0; i < 1U << c->hash_bits; i++)
+		INIT_HLIST_HEAD(&c->hash[i]);
+	spin_lock_init(&c->lock);
+	INIT_LIST_HEAD(&c->clock);
+	init_waitqueue_head(&c->loaded);
+	return 0;
+}
+
+static struct hlist_head *bucket(struct qcow2_cache *c, u64 off)
+{
+	return &c->hash[hash_64(off >> c->slice_bits, c->hash_bits)];
+}
+
+static struct qcow2_slice *find(struct qcow2_cache *c, u64 off)
+{
+	struct qcow2_slice *s;
+
+	hlist_for_each_entry_rcu(s, bucket(c, off), node, lockdep_is_held(&c->lock))
+		if (s->off == off)
+			return s;
+	return NULL;
+}
+
+const void *qcow2_cache_find(struct qcow2_cache *c, u64 off)
+{
+	struct qcow2_slice *s = find(c, off);
+
+	/* Pairs with the release in finish_load(): the data before the state. */
+	if (!s || smp_load_acquire(&s->state) != SLICE_READY)
+		return NULL;
+	if (!READ_ONCE(s->referenced))
+		WRITE_ONCE(s->referenced, true);
+	return s->data;
+}
+
+const void *qcow2_slice_data(const struct qcow2_slice *s)
+{
+	return s->data;
+}
+
+static void free_slice(struct rcu_head *rcu)
+{
+	struct qcow2_slice *s = container_of(rcu, struct qcow2_slice, rcu);
+
+	kfree(s->data);
+	kfree(s);
+}
+
+void qcow2_cache_put(struct qcow2_slice *s)
+{
+	if (refcount_dec_and_test(&s->refs))
+		call_rcu(&s->rcu, free_slice);
+}
+
+static void unhash(struct qcow2_cache *c, struct qcow2_slice *s)
+{
+	lockdep_assert_held(&c->lock);
+	hlist_del_rcu(&s->node);
+	list_del(&s->clock);
+	c->nr--;
+	qcow2_cache_put(s);
+}
+
+/*
+ * Drop slices until there is room for one more. Those that are held stay: a
+ * slice being read, or just found by a worker.
+ */
+static void make_room(struct qcow2_cache *c)
+{
+	unsigned int turns = 2 * c->nr;
+	struct qcow2_slice *s;
+
+	lockdep_assert_held(&c->lock);
+	while (c->nr >= c->max && turns--) {
+		s = list_first_entry(&c->clock, struct qcow2_slice, clock);
+		if (READ_ONCE(s->referenced) || refcount_read(&s->refs) > 1) {
+			WRITE_ONCE(s->referenced, false);
+			list_move_tail(&s->clock, &c->clock);
+		} else {
+			unhash(c, s);
+			c->evictions++;
+		}
+	}
+}
+
+/*
+ * Memory for a slice. The allocations are small, and reads make progress without
+ * any device of ours, so the allocator's own reserves and retries are relied on.
+ */
+static struct qcow2_slice *alloc_slice(struct qcow2_cache *c, u64 off)
+{
+	struct qcow2_slice *s = kzalloc(sizeof(*s), GFP_NOIO | __GFP_NOFAIL);
+
+	s->data = kmalloc(1U << c->slice_bits, GFP_NOIO | __GFP_NOFAIL);
+	s->off = off;
+	refcount_set(&s->refs, 2);
+	return s;
+}
+
+static int read_slice(struct qcow2_cache *c, struct qcow2_slice *s)
+{
+	size_t len = 1U << c->slice_bits;
+	ssize_t ret = qcow2_file_read(c->file, s->data, s->off, len);
+
+	if (ret < 0)
+		return ret;
+	return ret == len ? 0 : -ENODATA;
+}
+
+static void finish_load(struct qcow2_cache *c, struct qcow2_slice *s, int err)
+{
+	if (err) {
+		s->error = err;
+		spin_lock(&c->lock);
+		unhash(c, s);
+		spin_unlock(&c->lock);
+	}
+	/* Pairs with the acquires: data and error before the state. */
+	smp_store_release(&s->state, err ? SLICE_FAILED : SLICE_READY);
+	wake_up_all(&c->loaded);
+}
+
+/* The slice, held; @mine tells that the caller must read it. */
+static struct qcow2_slice *find_or_add(struct qcow2_cache *c, u64 off, bool *mine)
+{
+	struct qcow2_slice *s, *new = NULL;
+
+	for (;;) {
+		spin_lock(&c->lock);
+		s = find(c, off);
+		if (s || new)
+			break;
+		spin_unlock(&c->lock);
+		new = alloc_slice(c, off);
+	}
+	*mine = !s;
+	if (s) {
+		refcount_inc(&s->refs);
+		c->hits++;
+	} else {
+		s = new;
+		new = NULL;
+		make_room(c);
+		hlist_add_head_rcu(&s->node, bucket(c, off));
+		list_add_tail(&s->clock, &c->clock);
+		c->nr++;
+		c->misses++;
+	}
+	spin_unlock(&c->lock);
+	if (new)
+		free_slice(&new->rcu);
+	return s;
+}
+
+struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 off)
+{
+	struct qcow2_slice *s;
+	bool mine;
+	int err;
+
+	s = find_or_add(c, off, &mine);
+	if (mine)
+		finish_load(c, s, read_slice(c, s));
+	else
+		wait_event(c->loaded, smp_load_acquire(&s->state) != SLICE_LOADING);
+	err = s->error;
+	if (err) {
+		qcow2_cache_put(s);
+		return ERR_PTR(err);
+	}
+	WRITE_ONCE(s->referenced, true);
+	return s;
+}
+
+void qcow2_cache_destroy(struct qcow2_cache *c)
+{
+	struct qcow2_slice *s, *next;
+
+	if (!c->hash)
+		return;
+	spin_lock(&c->lock);
+	list_for_each_entry_safe(s, next, &c->clock, clock)
+		unhash(c, s);
+	spin_unlock(&c->lock);
+	kvfree(c->hash);
+	c->hash = NULL;
+}
+
+/* Slices are freed by RCU callbacks, whose code is the module's. */
+void qcow2_cache_exit(void)
+{
+	rcu_barrier();
+}

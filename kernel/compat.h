@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between kernels 6.1, 6.12 and 7.2, under the name of the newest.
+ *
+ * Nothing else in the module looks at a kernel's version or features. The
+ * QCOW2_HAVE_* macros are set by Kbuild, which looks into the kernel's headers.
+ */
+#ifndef _QCOW2_COMPAT_H
+#define _QCOW2_COMPAT_H
+
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+
+#ifndef QCOW2_HAVE_SHOULD_MERGE_FLAG
+#define QCOW2_MQ_F_SHOULD_MERGE		0
+#else
+#define QCOW2_MQ_F_SHOULD_MERGE		BLK_MQ_F_SHOULD_MERGE
+#endif
+
+/* The node of a request's memory got a sign in 7.x. */
+#ifdef QCOW2_HAVE_SIGNED_NODE
+typedef int qcow2_compat_node_t;
+#else
+typedef unsigned int qcow2_compat_node_t;
+#endif
+
+/* 6.5 opens disks, not block devices, and has a mode type of its own. */
+#ifdef QCOW2_HAVE_BLK_MODE
+#define QCOW2_DEFINE_DISK_OPEN(name, disk)				\
+	static int name(struct gendisk *disk, blk_mode_t mode)
+#else
+#define QCOW2_DEFINE_DISK_OPEN(name, disk)				\
+	static int name##_disk(struct gendisk *disk);			\
+	static int name(struct block_device *bdev, fmode_t mode)	\
+	{								\
+		return name##_disk(bdev->bd_disk);			\
+	}								\
+	static int name##_disk(struct gendisk *disk)
+#endif
+
+/**
+ * struct qcow2_disk_limits - the queue limits that a disk announces
+ * @physical_block_size: bytes.
+ * @io_min: bytes.
+ * @io_opt: bytes.
+ * @max_hw_sectors: 512-byte sectors in one request.
+ * @dma_alignment: mask for the memory of direct I/O.
+ */
+struct qcow2_disk_limits {
+	unsigned int physical_block_size;
+	unsigned int io_min;
+	unsigned int io_opt;
+	unsigned int max_hw_sectors;
+	unsigned int dma_alignment;
+};
+
+/*
+ * A disk with a queue on @set. 6.9 takes the limits when the queue is made,
+ * earlier kernels have a setter for each. Data segments are never mapped for
+ * DMA here, so nothing limits their number and size.
+ */
+static inline struct gendisk *
+qcow2_compat_alloc_disk(struct blk_mq_tag_set *set, const struct qcow2_disk_limits *l,
+			void *queuedata)
+{
+#ifdef QCOW2_HAVE_LIMITS_AT_ALLOC
+	struct queue_limits lim = {
+		.logical_block_size	= SECTOR_SIZE,
+		.physical_block_size	= l->physical_block_size,
+		.io_min			= l->io_min,
+		.io_opt			= l->io_opt,
+		.max_hw_sectors		= l->max_hw_sectors,
+		.max_segments		= USHRT_MAX,
+		.max_segment_size	= UINT_MAX,
+		.seg_boundary_mask	= ULONG_MAX,
+		.dma_alignment		= l->dma_alignment,
+	};
+
+	return blk_mq_alloc_disk(set, &lim, queuedata);
+#else
+	struct gendisk *disk = blk_mq_alloc_disk(set, queuedata);
+
+	if (IS_ERR(disk))
+		return disk;
+	blk_queue_logical_block_size(disk->queue, SECTOR_SIZE);
+	blk_queue_physical_block_size(disk->queue, l->physical_block_size);
+	blk_queue_io_min(disk->queue, l->io_min);
+	blk_queue_io_opt(disk->queue, l->io_opt);
+	blk_queue_max_hw_sectors(disk->queue, l->max_hw_sectors);
+	blk_queue_max_segments(disk->queue, USHRT_MAX);
+	blk_queue_segment_boundary(disk->queue, ULONG_MAX);
+	blk_queue_max_segment_size(disk->queue, UINT_MAX);
+	blk_queue_dma_alignment(disk->queue, l->dma_alignment);
+	/* Later kernels take a disk as not rotational unless told otherwise. */
+	blk_queue_flag_set(QUEUE_FLAG_NONROT, disk->queue);
+	return disk;
+#endif
+}
+
+#endif /* _QCOW2_COMPAT_H */

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Devices. See device.h for the contracts. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/file.h>
+#include <linux/idr.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+
+#include "device.h"
+
+/* Protects the table. An index whose device is coming or going maps to NULL. */
+static DEFINE_MUTEX(devices_lock);
+static DEFINE_IDR(devices);
+
+static void (*tell_event)(const struct qcow2_event *ev);
+
+void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev))
+{
+	tell_event = tell;
+}
+
+void qcow2_devices_lock(void)
+{
+	mutex_lock(&devices_lock);
+}
+
+void qcow2_devices_unlock(void)
+{
+	mutex_unlock(&devices_lock);
+}
+
+struct qcow2_device *qcow2_device_next(u32 index)
+{
+	int id = index;
+
+	lockdep_assert_held(&devices_lock);
+	return idr_get_next(&devices, &id);
+}
+
+static void device_event(const struct qcow2_device *dev, enum qcow2blk_event type)
+{
+	const struct qcow2_event ev = { .type = type, .index = dev->index };
+
+	if (tell_event)
+		tell_event(&ev);
+}
+
+/* Errors happen in any context and in any number; listeners hear of ten a second. */
+static void io_failed(struct qcow2_io_target *t, int err, u64 off, unsigned int layer)
+{
+	struct qcow2_device *dev = container_of(t, struct qcow2_device, target);
+	unsigned long flags;
+
+	if (!__ratelimit(&dev->error_rate))
+		return;
+	spin_lock_irqsave(&dev->error_lock, flags);
+	dev->error.err = err;
+	dev->error.off = off;
+	dev->error.layer = layer;
+	spin_unlock_irqrestore(&dev->error_lock, flags);
+	schedule_work(&dev->error_work);
+}
+
+static void error_work(struct work_struct *work)
+{
+	struct qcow2_device *dev = container_of(work, struct qcow2_device, error_work);
+	struct qcow2_event ev;
+
+	spin_lock_irq(&dev->error_lock);
+	ev = dev->error;
+	spin_unlock_irq(&dev->error_lock);
+	if (tell_event)
+		tell_event(&ev);
+}
+
+static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
+{
+	struct qcow2_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+	if (!dev)
+		return NULL;
+	dev->flags = a->flags;
+	dev->target.failed = io_failed;
+	spin_lock_init(&dev->error_lock);
+	ratelimit_state_init(&dev->error_rate, HZ, 10);
+	ratelimit_set_flags(&dev->error_rate, RATELIMIT_MSG_ON_RELEASE);
+	dev->error.type = QCOW2BLK_EVENT_ERROR;
+	INIT_WORK(&dev->error_work, error_work);
+	return dev;
+}
+
+static int reserve_index(struct qcow2_attach *a)
+{
+	int first = a->index < 0 ? 0 : a->index;
+	int end = a->index < 0 ? QCOW2BLK_MAX_INDEX + 1 : a->index + 1;
+	int index;
+
+	mutex_lock(&devices_lock);
+	index = idr_alloc(&devices, NULL, first, end, GFP_KERNEL);
+	mutex_unlock(&devices_lock);
+	if (index == -ENOSPC) {
+		a->why = a->index < 0 ? "all device indexes are in use" :
+					"the device index is in use";
+		return -EEXIST;
+	}
+	return index;
+}
+
+static void release_index(u32 index)
+{
+	mutex_lock(&devices_lock);
+	idr_remove(&devices, index);
+	mutex_unlock(&devices_lock);
+}
+
+/* What one look at the files shows: twins, and how deep they nest. */
+static int check_files(struct qcow2_attach *a, unsigned int *nesting)
+{
+	unsigned int i, j, n;
+
+	*nesting = 1;
+	for (i = 0; i < a->nr; i++) {
+		a->bad_layer = i;
+		for (j = 0; j < i; j++) {
+			if (a->layers[i].filp->f_mapping->host ==
+			    a->layers[j].filp->f_mapping->host) {
+				a->why = "the same file is in the chain twice";
+				return -EINVAL;
+			}
+		}
+		n = qcow2_disk_nesting(qcow2_file_bdev(a->layers[i].filp)) + 1;
+		if (n > QCOW2_MAX_NESTING) {
+			a->why = "the image lies on a qcow device that lies on too many others";
+			return -EBUSY;
+		}
+		if (i + 1 < a->nr && a->layers[i].format == QCOW2BLK_FORMAT_RAW) {
+			a->why = "a raw layer has no backing file, but another layer follows";
+			return -EINVAL;
+		}
+		*nesting = max(*nesting, n);
+	}
+	a->bad_layer = -1;
+	return 0;
+}
+
+static void close_chain(struct qcow2_chain *chain)
+{
+	while (chain->nr)
+		qcow2_layer_close(chain->layers[--chain->nr]);
+}
+
+/* On an error all files are the caller's again. */
+static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
+{
+	struct qcow2_chain *chain = &dev->target.chain;
+	struct qcow2_layer *l;
+	unsigned int bad;
+	int err;
+
+	while (chain->nr < a->nr) {
+		l = qcow2_layer_open(dev->name, chain->nr, a->layers[chain->nr].filp,
+				     a->layers[chain->nr].format, a->direct_io, &a->why);
+		if (IS_ERR(l)) {
+			a->bad_layer = chain->nr;
+			err = PTR_ERR(l);
+			goto close;
+		}
+		a->layers[chain->nr].filp = NULL;
+		chain->layers[chain->nr++] = l;
+	}
+	err = qcow2_chain_load(chain, a->cache_size, &dev->cache_size, &a->why, &bad);
+	if (!err)
+		return 0;
+	a->bad_layer = bad;
+close:
+	close_chain(chain);
+	return err;
+}
+
+static int make_target(struct qcow2_device *dev)
+{
+	struct qcow2_io_target *t = &dev->target;
+
+	t->stats = alloc_percpu(struct qcow2_io_stats);
+	if (!t->stats)
+		return -ENOMEM;
+	t->compress = qcow2_compress_create(&t->chain);
+	if (IS_ERR(t->compress))
+		goto free_stats;
+	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
+	if (t->wq)
+		return 0;
+	qcow2_compress_destroy(t->compress);
+free_stats:
+	free_percpu(t->stats);
+	return -ENOMEM;
+}
+
+static void free_target(struct qcow2_device *dev)
+{
+	destroy_workqueue(dev->target.wq);
+	qcow2_compress_destroy(dev->target.compress);
+	free_percpu(dev->target.stats);
+}
+
+static int build_device(struct qcow2_device *dev, struct qcow2_attach *a)
+{
+	unsigned int nesting;
+	int err;
+
+	err = check_files(a, &nesting);
+	if (err)
+		return err;
+	err = open_chain(dev, a);
+	if (err)
+		return err;
+	a->why = "out of memory";
+	err = make_target(dev);
+	if (err)
+		goto close_layers;
+	err = qcow2_disk_create(&dev->disk, dev->name, &dev->target, nesting);
+	if (err)
+		goto free_target;
+	a->why = "the disk cannot be added";
+	err = qcow2_disk_add(&dev->disk, !(dev->flags & QCOW2BLK_F_NO_PARTSCAN));
+	if (err)
+		goto destroy_disk;
+	return 0;
+
+destroy_disk:
+	qcow2_disk_destroy(&dev->disk);
+free_target:
+	free_target(dev);
+close_layers:
+	close_chain(&dev->target.chain);
+	return err;
+}
+
+static void publish(struct qcow2_device *dev)
+{
+	mutex_lock(&devices_lock);
+	idr_replace(&devices, dev, dev->index);
+	mutex_unlock(&devices_lock);
+	pr_info("%s: %u layer%s, %llu bytes, top %pD\n", dev->name, dev->target.chain.nr,
+		dev->target.chain.nr == 1 ? "" : "s", dev->target.chain.layers[0]->size,
+		dev->target.chain.layers[0]->file.filp);
+	device_event(dev, QCOW2BLK_EVENT_ATTACHED);
+}
+
+int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
+{
+	struct qcow2_device *dev;
+	int err;
+
+	a->bad_layer = -1;
+	a->why = "the module is being unloaded";
+	if (!try_module_get(THIS_MODULE))
+		return -ENODEV;
+	a->why = "out of memory";
+	err = -ENOMEM;
+	dev = alloc_device(a);
+	if (!dev)
+		goto put_module;
+	err = reserve_index(a);
+	if (err < 0)
+		goto free;
+	dev->index = err;
+	dev->error.index = err;
+	snprintf(dev->name, sizeof(dev->name), QCOW2BLK_DISK_NAME "%u", dev->index);
+	err = build_device(dev, a);
+	if (err)
+		goto release;
+	*size = dev->target.chain.layers[0]->size;
+	err = dev->index;
+	publish(dev);
+	return err;
+
+release:
+	release_index(dev->index);
+free:
+	kfree(dev);
+put_module:
+	module_put(THIS_MODULE);
+	return err;
+}
+
+/* The device, ours to end, or ERR_PTR. */
+static struct qcow2_device *claim_device(u32 index)
+{
+	struct qcow2_device *dev;
+
+	mutex_lock(&devices_lock);
+	dev = idr_find(&devices, index);
+	if (!dev)
+		dev = ERR_PTR(-ENODEV);
+	else if (dev->detaching)
+		dev = ERR_PTR(-EBUSY);
+	else
+		dev->detaching = true;
+	mutex_unlock(&devices_lock);
+	return dev;
+}
+
+static void unclaim_device(struct qcow2_device *dev)
+{
+	mutex_lock(&devices_lock);
+	dev->detaching = false;
+	mutex_unlock(&devices_lock);
+}
+
+/* Claimed, and opens are refused. */
+static void end_device(struct qcow2_device *dev)
+{
+	mutex_lock(&devices_lock);
+	idr_replace(&devices, NULL, dev->index);
+	mutex_unlock(&devices_lock);
+
+	qcow2_disk_remove(&dev->disk);
+	qcow2_disk_destroy(&dev->disk);
+	cancel_work_sync(&dev->error_work);
+	free_target(dev);
+	close_chain(&dev->target.chain);
+
+	release_index(dev->index);
+	pr_info("%s: detached\n", dev->name);
+	device_event(dev, QCOW2BLK_EVENT_DETACHED);
+	kfree(dev);
+	module_put(THIS_MODULE);
+}
+
+int qcow2_device_detach(u32 index)
+{
+	struct qcow2_device *dev = claim_device(index);
+	int err;
+
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = qcow2_disk_refuse_opens(&dev->disk);
+	if (err) {
+		unclaim_device(dev);
+		return err;
+	}
+	end_device(dev);
+	return 0;
+}

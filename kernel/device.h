@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Devices: the table of what is attached, and how a device comes and goes.
+ *
+ * Lock order, outermost first:
+ *	gendisk open_mutex > (block layer) > locks of the file system below
+ *	devices lock: held for looks at the table only; nothing is taken inside
+ *	qcow2_cache.lock, qcow2_compress.lock: innermost, never together
+ */
+#ifndef _QCOW2_DEVICE_H
+#define _QCOW2_DEVICE_H
+
+#include <linux/ratelimit.h>
+
+#include "disk.h"
+
+/**
+ * struct qcow2_event - something to tell listeners
+ * @type: what.
+ * @index: of the device.
+ * @err: ERROR: negative errno.  @off: guest offset, bytes.  @layer: index in the chain.
+ */
+struct qcow2_event {
+	enum qcow2blk_event type;
+	u32 index;
+	int err;
+	u64 off;
+	u32 layer;
+};
+
+/**
+ * struct qcow2_device - one attached chain
+ * @index, @name, @flags, @cache_size: constant. @flags: enum qcow2blk_flags;
+ *	@cache_size: bytes granted for table slices.
+ * @target: the chain and how requests are served from it.
+ * @disk: the disk.
+ * @detaching: somebody tries to end it, alone. Under the devices lock.
+ * @error: the last error to tell of, under @error_lock. @error_work tells.
+ */
+struct qcow2_device {
+	u32 index;
+	char name[16];
+	u32 flags;
+	u64 cache_size;
+	struct qcow2_io_target target;
+	struct qcow2_disk disk;
+	bool detaching;
+
+	spinlock_t error_lock;
+	struct qcow2_event error;
+	struct ratelimit_state error_rate;
+	struct work_struct error_work;
+};
+
+/**
+ * struct qcow2_attach - what to attach
+ * @index: wanted, or -1.
+ * @flags: enum qcow2blk_flags.
+ * @direct_io: for all layers.
+ * @cache_size: bytes, 0 for the default.
+ * @nr: layers.  @layers: top first; taken over: NULL once used.
+ * @why: (out) on error, a sentence, constant, or NULL.
+ * @bad_layer: (out) on error, the layer at fault, or -1.
+ */
+struct qcow2_attach {
+	int index;
+	u32 flags;
+	enum qcow2blk_direct_io direct_io;
+	u64 cache_size;
+	unsigned int nr;
+	struct {
+		struct file *filp;
+		enum qcow2blk_format format;
+	} layers[QCOW2BLK_MAX_LAYERS];
+	const char *why;
+	int bad_layer;
+};
+
+/**
+ * qcow2_device_attach() - make a device of open files
+ * @a: what; files that are not taken over stay the caller's.
+ * @size: (out) bytes of the disk.
+ * Context: may sleep. Return: the device's index, or an errno with @a->why set.
+ */
+int qcow2_device_attach(struct qcow2_attach *a, u64 *size);
+
+/**
+ * qcow2_device_detach() - end a device
+ * Returns when the disk is gone and its files are closed.
+ * Context: may sleep. Return: 0, -ENODEV, -EBUSY.
+ */
+int qcow2_device_detach(u32 index);
+
+/**
+ * qcow2_devices_lock() - keep devices from going away
+ * Only to describe them: no file I/O while it is held. Context: may sleep.
+ */
+void qcow2_devices_lock(void);
+void qcow2_devices_unlock(void);
+
+/**
+ * qcow2_device_next() - the device with the lowest index not below @index, or NULL
+ * Context: under qcow2_devices_lock().
+ */
+struct qcow2_device *qcow2_device_next(u32 index);
+
+/**
+ * qcow2_device_on_event() - whom to tell of events
+ * @tell: called in process context; NULL for nobody. Set while no device exists.
+ */
+void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
+
+#endif /* _QCOW2_DEVICE_H */

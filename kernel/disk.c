@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The disk that users see. See disk.h for the contracts. */
+#include <linux/blkdev.h>
+#include <linux/module.h>
+
+#include "compat.h"
+#include "disk.h"
+
+/* Requests that one hardware queue holds. */
+#define QUEUE_DEPTH	128
+
+/* Bytes of one request, at most: what readahead and copying ask for, and more. */
+#define MAX_REQUEST_BYTES	(4U << 20)
+
+static void request_done(struct qcow2_request *req, int err)
+{
+	struct request *rq = blk_mq_rq_from_pdu(req);
+
+	/* The layer has said what went wrong, with names; once is enough. */
+	if (err)
+		rq->rq_flags |= RQF_QUIET;
+	blk_mq_complete_request(rq);
+}
+
+static void disk_complete(struct request *rq)
+{
+	struct qcow2_request *req = blk_mq_rq_to_pdu(rq);
+
+	blk_mq_end_request(rq, errno_to_blk_status(req->error));
+}
+
+static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,
+				  const struct blk_mq_queue_data *bd)
+{
+	struct request *rq = bd->rq;
+
+	blk_mq_start_request(rq);
+	if (req_op(rq) != REQ_OP_READ)
+		return BLK_STS_IOERR;
+	qcow2_request_read(blk_mq_rq_to_pdu(rq), rq->bio, blk_rq_pos(rq) << SECTOR_SHIFT,
+			   req_get_ioprio(rq));
+	return BLK_STS_OK;
+}
+
+static int disk_init_request(struct blk_mq_tag_set *set, struct request *rq,
+			     unsigned int hctx_idx, qcow2_compat_node_t node)
+{
+	struct qcow2_disk *d = set->driver_data;
+
+	qcow2_request_init(blk_mq_rq_to_pdu(rq), d->target);
+	return 0;
+}
+
+static const struct blk_mq_ops disk_mq_ops = {
+	.queue_rq	= disk_queue_rq,
+	.complete	= disk_complete,
+	.init_request	= disk_init_request,
+};
+
+QCOW2_DEFINE_DISK_OPEN(disk_open, disk)
+{
+	struct qcow2_disk *d = disk->private_data;
+
+	lockdep_assert_held(&disk->open_mutex);
+	return d->dying ? -ENXIO : 0;
+}
+
+static const struct block_device_operations disk_fops = {
+	.owner	= THIS_MODULE,
+	.open	= disk_open,
+};
+
+unsigned int qcow2_disk_nesting(struct block_device *bdev)
+{
+	struct qcow2_disk *d;
+
+	if (!bdev || bdev->bd_disk->fops != &disk_fops)
+		return 0;
+	d = bdev->bd_disk->private_data;
+	return d->nesting;
+}
+
+static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limits *l)
+{
+	const struct qcow2_layer *top = chain->layers[0];
+	unsigned int i;
+
+	l->physical_block_size = SECTOR_SIZE;
+	l->dma_alignment = SECTOR_SIZE - 1;
+	for (i = 0; i < chain->nr; i++) {
+		l->physical_block_size = max(l->physical_block_size,
+					     chain->layers[i]->file.align);
+		l->dma_alignment |= chain->layers[i]->file.mem_mask;
+	}
+	l->io_min = l->physical_block_size;
+	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
+		    round_up(top->h.cluster_size, l->io_min) : 0;
+	l->max_hw_sectors = MAX_REQUEST_BYTES >> SECTOR_SHIFT;
+}
+
+int qcow2_disk_create(struct qcow2_disk *d, const char *name,
+		      struct qcow2_io_target *target, unsigned int nesting)
+{
+	struct qcow2_disk_limits limits;
+	int err;
+
+	d->target = target;
+	d->nesting = nesting;
+	target->done = request_done;
+
+	d->tags.ops = &disk_mq_ops;
+	d->tags.nr_hw_queues = nr_cpu_ids;
+	d->tags.queue_depth = QUEUE_DEPTH;
+	d->tags.numa_node = NUMA_NO_NODE;
+	d->tags.cmd_size = sizeof(struct qcow2_request);
+	/* read_iter may sleep, for short: BLOCKING. */
+	d->tags.flags = BLK_MQ_F_BLOCKING | BLK_MQ_F_NO_SCHED_BY_DEFAULT |
+			QCOW2_MQ_F_SHOULD_MERGE;
+	d->tags.driver_data = d;
+	err = blk_mq_alloc_tag_set(&d->tags);
+	if (err)
+		return err;
+
+	find_limits(&target->chain, &limits);
+	d->gd = qcow2_compat_alloc_disk(&d->tags, &limits, d);
+	if (IS_ERR(d->gd)) {
+		err = PTR_ERR(d->gd);
+		blk_mq_free_tag_set(&d->tags);
+		return err;
+	}
+	d->gd->fops = &disk_fops;
+	d->gd->private_data = d;
+	strscpy(d->gd->disk_name, name, DISK_NAME_LEN);
+	set_capacity(d->gd, target->chain.layers[0]->size >> SECTOR_SHIFT);
+	set_disk_ro(d->gd, true);
+	return 0;
+}
+
+int qcow2_disk_add(struct qcow2_disk *d, bool partscan)
+{
+	int err;
+
+	set_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
+	err = device_add_disk(NULL, d->gd, NULL);
+	if (!err && partscan)
+		clear_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
+	return err;
+}
+
+int qcow2_disk_refuse_opens(struct qcow2_disk *d)
+{
+	int err = 0;
+
+	mutex_lock(&d->gd->open_mutex);
+	if (disk_openers(d->gd))
+		err = -EBUSY;
+	else
+		d->dying = true;
+	mutex_unlock(&d->gd->open_mutex);
+	return err;
+}
+
+void qcow2_disk_remove(struct qcow2_disk *d)
+{
+	del_gendisk(d->gd);
+}
+
+void qcow2_disk_destroy(struct qcow2_disk *d)
+{
+	put_disk(d->gd);
+	blk_mq_free_tag_set(&d->tags);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The disk that users see: gendisk, queue, requests. The only room that knows
+ * blk_status_t and struct request.
+ */
+#ifndef _QCOW2_DISK_H
+#define _QCOW2_DISK_H
+
+#include <linux/blk-mq.h>
+
+#include "io.h"
+
+/* Devices on images on devices: this many levels. */
+#define QCOW2_MAX_NESTING	4U
+
+/**
+ * struct qcow2_disk - one disk
+ * @gd: the gendisk.
+ * @tags: its tags; a hardware queue a CPU.
+ * @target: what requests are served from.
+ * @nesting: 1 where no image lies on a device of ours, one more a level else.
+ * @dying: opens are refused. Under @gd->open_mutex.
+ */
+struct qcow2_disk {
+	struct gendisk *gd;
+	struct blk_mq_tag_set tags;
+	struct qcow2_io_target *target;
+	unsigned int nesting;
+	bool dying;
+};
+
+/**
+ * qcow2_disk_create() - make a disk that nobody sees yet
+ * @name: of the node.
+ * @target: what it serves from, loaded; must outlive the disk.
+ * @nesting: see struct qcow2_disk.
+ * Context: may sleep. Return: 0, -ENOMEM.
+ */
+int qcow2_disk_create(struct qcow2_disk *d, const char *name,
+		      struct qcow2_io_target *target, unsigned int nesting);
+
+/**
+ * qcow2_disk_add() - show the disk, read-only
+ * @partscan: BLKRRPART will find partitions. None are looked for here: the caller
+ *	may hold locks that must not wait for the disk's own I/O.
+ * Context: may sleep. Return: 0 or an errno.
+ */
+int qcow2_disk_add(struct qcow2_disk *d, bool partscan);
+
+/**
+ * qcow2_disk_refuse_opens() - the first step of going away
+ * Context: may sleep. Return: 0; -EBUSY the disk is open.
+ */
+int qcow2_disk_refuse_opens(struct qcow2_disk *d);
+
+/** qcow2_disk_remove() - take back qcow2_disk_add(). Waits for I/O. Context: may sleep. */
+void qcow2_disk_remove(struct qcow2_disk *d);
+
+/** qcow2_disk_destroy() - take back qcow2_disk_create(). Context: may sleep. */
+void qcow2_disk_destroy(struct qcow2_disk *d);
+
+/** qcow2_disk_nesting() - the nesting of the disk that @bdev lies on; 0: not ours. */
+unsigned int qcow2_disk_nesting(struct block_device *bdev);
+
+#endif /* _QCOW2_DISK_H */

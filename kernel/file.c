@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+/* I/O on an image file. See file.h for the contracts. */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/magic.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task_stack.h>
+#include <linux/stat.h>
+#include <linux/vmalloc.h>
+
+#include "file.h"
+
+/* Bio_vecs of one synchronous read: 64 KiB at a time, 256 bytes of stack. */
+#define READ_VECS	16
+
+/* Pages for unaligned pieces. One is enough for progress: nobody holds one and waits. */
+static mempool_t *bounce_pool;
+
+int qcow2_file_init(void)
+{
+	bounce_pool = mempool_create_page_pool(2, 0);
+	return bounce_pool ? 0 : -ENOMEM;
+}
+
+void qcow2_file_exit(void)
+{
+	mempool_destroy(bounce_pool);
+}
+
+struct inode *qcow2_file_inode(const struct qcow2_file *f)
+{
+	return f->filp->f_mapping->host;
+}
+
+u64 qcow2_file_size(const struct qcow2_file *f)
+{
+	return i_size_read(qcow2_file_inode(f));
+}
+
+struct block_device *qcow2_file_bdev(struct file *filp)
+{
+	struct inode *inode = filp->f_mapping->host;
+
+	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : inode->i_sb->s_bdev;
+}
+
+/*
+ * The alignment that direct I/O on the file needs. A file system that does not
+ * tell, and is not on a block device, gets what suits all known ones: a page.
+ */
+static void find_alignment(struct qcow2_file *f)
+{
+	struct inode *inode = qcow2_file_inode(f);
+	struct block_device *bdev = qcow2_file_bdev(f->filp);
+	struct kstat stat;
+
+	f->align = PAGE_SIZE;
+	f->mem_mask = SECTOR_SIZE - 1;
+	if (bdev) {
+		f->align = bdev_logical_block_size(bdev);
+		f->mem_mask |= bdev_dma_alignment(bdev);
+	}
+	if (!S_ISBLK(inode->i_mode) &&
+	    !vfs_getattr(&f->filp->f_path, &stat, STATX_DIOALIGN, 0) &&
+	    (stat.result_mask & STATX_DIOALIGN)) {
+		f->align = max_t(u32, stat.dio_offset_align, SECTOR_SIZE);
+		if (stat.dio_offset_align && stat.dio_mem_align)
+			f->mem_mask |= stat.dio_mem_align - 1;
+		if (!stat.dio_offset_align)
+			f->direct = false;
+	}
+	if (!is_power_of_2(f->align) || f->align > PAGE_SIZE || f->mem_mask >= PAGE_SIZE)
+		f->direct = false;
+	if (!f->direct) {
+		f->align = 1;
+		f->mem_mask = SECTOR_SIZE - 1;
+	}
+}
+
+/*
+ * File systems whose direct reads with IOCB_NOWAIT were tried from any context.
+ * The others are read by workers.
+ */
+static bool inline_reads_safe(const struct qcow2_file *f)
+{
+	struct inode *inode = qcow2_file_inode(f);
+
+	if (!f->direct || !(f->filp->f_mode & FMODE_NOWAIT))
+		return false;
+	return S_ISBLK(inode->i_mode) || inode->i_sb->s_magic == XFS_SUPER_MAGIC;
+}
+
+/* A first byte, read the way all others will be: some files refuse only then. */
+static int try_read(struct qcow2_file *f)
+{
+	u8 byte;
+	ssize_t ret = qcow2_file_read(f, &byte, 0, 1);
+
+	return ret < 0 ? ret : 0;
+}
+
+int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
+		    const char **why)
+{
+	umode_t type = filp->f_mapping->host->i_mode;
+	int err;
+
+	if (!S_ISREG(type) && !S_ISBLK(type)) {
+		*why = "the file is neither a regular file nor a block device";
+		return -EINVAL;
+	}
+	if (!(filp->f_mode & FMODE_READ) || !filp->f_op->read_iter) {
+		*why = "the file is not open for reading";
+		return -EBADF;
+	}
+
+	spin_lock(&filp->f_lock);
+	filp->f_flags |= O_NOATIME;
+	spin_unlock(&filp->f_lock);
+
+	f->filp = filp;
+	f->direct = mode != QCOW2BLK_DIRECT_IO_OFF && (filp->f_mode & FMODE_CAN_ODIRECT);
+	find_alignment(f);
+	err = try_read(f);
+	if (err && f->direct && mode == QCOW2BLK_DIRECT_IO_AUTO) {
+		f->direct = false;
+		find_alignment(f);
+		err = try_read(f);
+	}
+	if (err) {
+		*why = "the file cannot be read";
+		return err;
+	}
+	if (mode == QCOW2BLK_DIRECT_IO_ON && !f->direct) {
+		*why = "the file cannot do direct I/O; use --direct-io=auto";
+		return -EOPNOTSUPP;
+	}
+	f->inline_reads = inline_reads_safe(f);
+	return 0;
+}
+
+void qcow2_file_close(struct qcow2_file *f)
+{
+	fput(f->filp);
+	f->filp = NULL;
+}
+
+bool qcow2_file_may_enter(void)
+{
+	unsigned long here = (unsigned long)__builtin_frame_address(0);
+
+	return here - (unsigned long)end_of_stack(current) > THREAD_SIZE / 2;
+}
+
+void qcow2_file_enter(struct qcow2_file_context *c)
+{
+	c->journal_info = current->journal_info;
+	c->bio_list = current->bio_list;
+	current->journal_info = NULL;
+	current->bio_list = NULL;
+	c->noio = memalloc_noio_save();
+}
+
+void qcow2_file_leave(const struct qcow2_file_context *c)
+{
+	memalloc_noio_restore(c->noio);
+	current->bio_list = c->bio_list;
+	current->journal_info = c->journal_info;
+}
+
+void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
+			    struct iov_iter *to, u64 off, bool nowait)
+{
+	ssize_t ret;
+
+	iocb->ki_filp = f->filp;
+	iocb->ki_pos = off;
+	iocb->ki_flags = (f->direct ? IOCB_DIRECT : 0) | (nowait ? IOCB_NOWAIT : 0);
+	ret = f->filp->f_op->read_iter(iocb, to);
+	if (ret != -EIOCBQUEUED)
+		iocb->ki_complete(iocb, ret);
+}
+
+/*
+ * One synchronous read of a range that suits the file. Memory shortage in the file
+ * system below passes; an I/O error made of it would not.
+ */
+static ssize_t read_once(const struct qcow2_file *f, struct iov_iter *to, u64 off)
+{
+	struct kiocb iocb;
+	ssize_t ret;
+
+	for (;;) {
+		init_sync_kiocb(&iocb, f->filp);
+		iocb.ki_pos = off;
+		iocb.ki_flags = f->direct ? IOCB_DIRECT : 0;
+		ret = f->filp->f_op->read_iter(&iocb, to);
+		if (ret != -ENOMEM)
+			return ret;
+		msleep(20);
+	}
+}
+
+/* The piece of [@off, @off + @len) within one aligned block, copied to @to. */
+static ssize_t read_bounced(const struct qcow2_file *f, struct iov_iter *to, u64 off)
+{
+	u64 start = round_down(off, PAGE_SIZE);
+	u32 skip = off - start;
+	size_t want = min_t(size_t, iov_iter_count(to), PAGE_SIZE - skip);
+	struct page *page = mempool_alloc(bounce_pool, GFP_NOIO);
+	struct bio_vec bv = { .bv_page = page, .bv_len = PAGE_SIZE };
+	struct iov_iter iter;
+	ssize_t ret;
+
+	/* Less than a page where that suits: the rest may lie past a device's end. */
+	bv.bv_len = min_t(u32, round_up(skip + want, f->align), PAGE_SIZE);
+	iov_iter_bvec(&iter, ITER_DEST, &bv, 1, bv.bv_len);
+	ret = read_once(f, &iter, start);
+	if (ret >= 0) {
+		want = ret > skip ? min_t(size_t, want, ret - skip) : 0;
+		ret = copy_page_to_iter(page, skip, want, to) == want ? want : -EFAULT;
+	}
+	mempool_free(page, bounce_pool);
+	return ret;
+}
+
+/* As much as fits the file's alignment at once, or one page through a copy. */
+static ssize_t read_some(const struct qcow2_file *f, struct iov_iter *to, u64 off)
+{
+	struct iov_iter whole = *to;
+	ssize_t ret;
+
+	iov_iter_truncate(&whole, round_down(iov_iter_count(to), f->align));
+	if (!iov_iter_count(&whole) || off & (f->align - 1) ||
+	    (f->direct && iov_iter_alignment(&whole) & f->mem_mask))
+		return read_bounced(f, to, off);
+
+	ret = read_once(f, &whole, off);
+	if (ret > 0)
+		iov_iter_advance(to, ret);
+	return ret;
+}
+
+ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u64 off)
+{
+	ssize_t done = 0, ret;
+
+	while (iov_iter_count(to)) {
+		ret = read_some(f, to, off + done);
+		if (ret < 0)
+			return ret;
+		if (!ret)
+			break;
+		done += ret;
+	}
+	return done;
+}
+
+static struct page *page_of(const void *addr)
+{
+	return is_vmalloc_addr(addr) ? vmalloc_to_page(addr) : virt_to_page(addr);
+}
+
+/* Describe up to READ_VECS pages of kernel memory. Return: bytes described. */
+static size_t fill_vecs(struct bio_vec *bv, unsigned int *nr, void *buf, size_t len)
+{
+	size_t done = 0;
+
+	for (*nr = 0; *nr < READ_VECS && done < len; (*nr)++) {
+		void *p = buf + done;
+		u32 n = min_t(size_t, len - done, PAGE_SIZE - offset_in_page(p));
+
+		bv[*nr] = (struct bio_vec) {
+			.bv_page = page_of(p), .bv_offset = offset_in_page(p), .bv_len = n,
+		};
+		done += n;
+	}
+	return done;
+}
+
+ssize_t qcow2_file_read(const struct qcow2_file *f, void *buf, u64 off, size_t len)
+{
+	struct bio_vec bv[READ_VECS];
+	struct iov_iter iter;
+	unsigned int nr;
+	size_t done = 0, part;
+	ssize_t ret;
+
+	while (done < len) {
+		part = fill_vecs(bv, &nr, buf + done, len - done);
+		iov_iter_bvec(&iter, ITER_DEST, bv, nr, part);
+		ret = qcow2_file_read_iter(f, &iter, off + done);
+		if (ret < 0)
+			return ret;
+		done += ret;
+		if (ret < part)
+			break;
+	}
+	return done;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * I/O on an image file: the only user of struct file and struct kiocb's file side.
+ *
+ * One image file is read either directly or through the page cache, never both
+ * ways. With direct I/O the file system asks for an alignment; the functions
+ * that may sleep accept any offset and length and go through an aligned page
+ * where they must.
+ */
+#ifndef _QCOW2_FILE_H
+#define _QCOW2_FILE_H
+
+#include <linux/fs.h>
+#include <linux/uio.h>
+#include <uapi/linux/qcow2blk.h>
+
+/**
+ * struct qcow2_file - an image file
+ * @filp: the file, our reference.
+ * @align: offsets and lengths of direct I/O are multiples of this, a power of two
+ *	of at most PAGE_SIZE; 1 without direct I/O.
+ * @mem_mask: memory of direct I/O has none of these address bits set.
+ * @direct: direct I/O is used.
+ * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
+ *
+ * Constant between open and close.
+ */
+struct qcow2_file {
+	struct file *filp;
+	u32 align;
+	u32 mem_mask;
+	bool direct;
+	bool inline_reads;
+};
+
+/**
+ * qcow2_file_open() - take a file into use
+ * @f: (out) what to fill in.
+ * @filp: opened for reading, a regular file or a block device; its reference is
+ *	taken over on success only.
+ * @mode: whether to use direct I/O.
+ * @why: (out) a sentence, constant, on error.
+ *
+ * Sets O_NOATIME on @filp: an access time is an inode update, a journal
+ * transaction in whatever task happens to read.
+ * Context: may sleep. Return: 0, -EBADF, -EINVAL, -EOPNOTSUPP, or the error of a first
+ * read.
+ */
+int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
+		    const char **why);
+
+/** qcow2_file_close() - drop the file. Context: may sleep. */
+void qcow2_file_close(struct qcow2_file *f);
+
+/** qcow2_file_size() - bytes in the file or block device now. Context: any. */
+u64 qcow2_file_size(const struct qcow2_file *f);
+
+/** qcow2_file_inode() - the inode that holds the data; tells files apart. Context: any. */
+struct inode *qcow2_file_inode(const struct qcow2_file *f);
+
+/** qcow2_file_bdev() - the block device the file is or lies on, or NULL. Context: any. */
+struct block_device *qcow2_file_bdev(struct file *filp);
+
+/**
+ * qcow2_file_aligned() - can direct I/O take this range as it is?
+ * @off: host offset, bytes.  @len: bytes.
+ */
+static inline bool qcow2_file_aligned(const struct qcow2_file *f, u64 off, u32 len)
+{
+	return !((off | len) & (f->align - 1));
+}
+
+/**
+ * qcow2_file_read() - read into kernel memory and wait
+ * @buf: directly mapped or vmalloc memory. Where it is congruent to @off modulo
+ *	PAGE_SIZE, direct I/O goes to it without a copy.
+ * @off: host offset, bytes, any alignment.
+ * @len: bytes, any.
+ *
+ * Context: may sleep, for file I/O only; allocates from a reserve.
+ * Return: bytes read, less than @len only at the end of the file; or an errno,
+ * never -ENOMEM.
+ */
+ssize_t qcow2_file_read(const struct qcow2_file *f, void *buf, u64 off, size_t len);
+
+/**
+ * qcow2_file_read_iter() - read into an iov_iter and wait
+ * Like qcow2_file_read(), but for the pages of a request.
+ */
+ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u64 off);
+
+/**
+ * qcow2_file_submit_read() - start a read
+ * @iocb: @iocb->ki_complete and ki_ioprio are set by the caller; must live until
+ *	ki_complete was called and this function has returned, likewise the
+ *	memory behind @to.
+ * @to: where to; with direct I/O the range must be qcow2_file_aligned().
+ * @off: host offset, bytes.
+ * @nowait: do not sleep for locks, maps or memory: -EAGAIN is the answer then. Only
+ *	where @f->inline_reads is set. Any task may do it, under qcow2_file_enter().
+ *
+ * The result, bytes or errno, always comes by ki_complete, also before return.
+ * Context: process; without @nowait it may sleep.
+ */
+void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
+			    struct iov_iter *to, u64 off, bool nowait);
+
+/**
+ * struct qcow2_file_context - what qcow2_file_enter() saved
+ */
+struct qcow2_file_context {
+	void *journal_info;
+	struct bio_list *bio_list;
+	unsigned int noio;
+};
+
+/**
+ * qcow2_file_may_enter() - is there room to submit file I/O from this very task?
+ *
+ * Devices can lie on devices; each level's submission runs on the stack of the one
+ * above. Half the stack must be free. Context: process.
+ */
+bool qcow2_file_may_enter(void);
+
+/**
+ * qcow2_file_enter() - make the running task fit to submit file I/O
+ *
+ * The task may be anybody: in a transaction of another file system, in reclaim,
+ * inside submit_bio(). The file below must see none of it. Context: process.
+ */
+void qcow2_file_enter(struct qcow2_file_context *c);
+void qcow2_file_leave(const struct qcow2_file_context *c);
+
+int qcow2_file_init(void);
+void qcow2_file_exit(void);
+
+#endif /* _QCOW2_FILE_H */

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Layers and chains. See layer.h for the contracts. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/math64.h>
+#include <linux/mm.h>
+#include <linux/printk.h>
+#include <linux/ratelimit.h>
+#include <linux/slab.h>
+
+#include "layer.h"
+
+/* Room for table slices of a device, where nobody says otherwise. */
+#define DEFAULT_CACHE_BYTES	(32ULL << 20)
+#define MIN_CACHE_BYTES		(64ULL << 10)
+#define MAX_CACHE_BYTES		(1ULL << 40)
+
+static void log_fault(const struct qcow2_layer *l, const struct qcow2_fault *fault)
+{
+	pr_err("%s: layer %u (%pD): %s %#llx %s\n", l->name, l->index, l->file.filp,
+	       fault->field, fault->value, fault->why);
+}
+
+/* The first bytes of the file, up to @len. Return: how many, or an errno. */
+static ssize_t read_start(struct qcow2_layer *l, void *buf, size_t len, const char **why)
+{
+	ssize_t ret = qcow2_file_read(&l->file, buf, 0, len);
+
+	if (ret < 0)
+		*why = "the header cannot be read";
+	return ret;
+}
+
+static int parse_header(struct qcow2_layer *l, void *buf, u32 len,
+			struct qcow2_fault *fault, const char **why)
+{
+	ssize_t got = read_start(l, buf, len, why);
+	int err;
+
+	if (got < 0)
+		return got;
+	err = qcow2_header_parse(buf, got, qcow2_file_size(&l->file), &l->h, fault);
+	if (!err)
+		err = qcow2_header_unsupported(&l->h, fault);
+	return err;
+}
+
+static int read_header(struct qcow2_layer *l, const char **why)
+{
+	struct qcow2_fault fault = {};
+	u8 start[sizeof(struct qcow2_disk_header)];
+	void *buf;
+	ssize_t got;
+	u32 len;
+	int err;
+
+	got = read_start(l, start, sizeof(start), why);
+	if (got < 0)
+		return got;
+	err = qcow2_header_probe(start, got, &len, &fault);
+	if (!err) {
+		buf = kvmalloc(len, GFP_KERNEL);
+		if (!buf) {
+			*why = "out of memory";
+			return -ENOMEM;
+		}
+		err = parse_header(l, buf, len, &fault, why);
+		kvfree(buf);
+	}
+	if (err && fault.sentence) {
+		*why = fault.sentence;
+		log_fault(l, &fault);
+	}
+	return err;
+}
+
+static int open_format(struct qcow2_layer *l, const char **why)
+{
+	int err;
+
+	if (l->format == QCOW2BLK_FORMAT_RAW) {
+		l->size = round_up(qcow2_file_size(&l->file), QCOW2_SECTOR_SIZE);
+		return 0;
+	}
+	err = read_header(l, why);
+	if (err)
+		return err;
+	l->size = l->h.size;
+	if (l->h.incompatible_features & QCOW2_INCOMPAT_DIRTY)
+		pr_warn("%s: layer %u (%pD): dirty, its refcounts may be wrong; read-only is safe\n",
+			l->name, l->index, l->file.filp);
+	if (l->h.incompatible_features & QCOW2_INCOMPAT_CORRUPT)
+		pr_warn("%s: layer %u (%pD): marked corrupt, its data may be wrong\n",
+			l->name, l->index, l->file.filp);
+	return 0;
+}
+
+struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
+				     struct file *filp, enum qcow2blk_format format,
+				     enum qcow2blk_direct_io mode, const char **why)
+{
+	struct qcow2_layer *l = kzalloc(sizeof(*l), GFP_KERNEL);
+	int err;
+
+	if (!l) {
+		*why = "out of memory";
+		return ERR_PTR(-ENOMEM);
+	}
+	strscpy(l->name, name, sizeof(l->name));
+	l->index = index;
+	l->format = format;
+	err = qcow2_file_open(&l->file, filp, mode, why);
+	if (!err)
+		err = open_format(l, why);
+	if (err) {
+		kfree(l);
+		return ERR_PTR(err);
+	}
+	return l;
+}
+
+void qcow2_layer_close(struct qcow2_layer *l)
+{
+	if (l->format == QCOW2BLK_FORMAT_QCOW2)
+		qcow2_map_close(&l->map);
+	qcow2_file_close(&l->file);
+	kfree(l);
+}
+
+static u64 wanted_cache(const struct qcow2_layer *l)
+{
+	if (l->format != QCOW2BLK_FORMAT_QCOW2)
+		return 0;
+	return max(qcow2_map_bytes(&l->h), MIN_CACHE_BYTES);
+}
+
+/* What a layer gets: all it can use, or its part of the total by need. */
+static u64 granted_cache(u64 wanted, u64 total_wanted, u64 total)
+{
+	if (total_wanted <= total)
+		return wanted;
+	/* In KiB the product fits: an image has at most 2^43 bytes of L2 tables. */
+	return max(div64_u64((wanted >> 10) * (total >> 10), total_wanted >> 10) << 10,
+		   MIN_CACHE_BYTES);
+}
+
+int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
+		     const char **why, unsigned int *bad)
+{
+	u64 total = min(cache_bytes ?: DEFAULT_CACHE_BYTES, MAX_CACHE_BYTES);
+	u64 wanted = 0, granted;
+	struct qcow2_layer *l;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < chain->nr; i++)
+		wanted += wanted_cache(chain->layers[i]);
+	*used = 0;
+	for (i = 0; i < chain->nr; i++) {
+		l = chain->layers[i];
+		if (l->format != QCOW2BLK_FORMAT_QCOW2)
+			continue;
+		granted = granted_cache(wanted_cache(l), wanted, total);
+		err = qcow2_map_open(&l->map, &l->h, &l->file, granted, why);
+		if (err) {
+			*bad = i;
+			return err;
+		}
+		*used += granted;
+	}
+	return 0;
+}
+
+/* A lookup failed: say so once, and make it an I/O error. */
+static int lookup_failed(const struct qcow2_layer *l, u64 off, int err,
+			 const struct qcow2_fault *fault)
+{
+	if (err == -EINVAL)
+		qcow2_layer_err(l, "guest offset %llu: %s %#llx %s\n", off, fault->field,
+				fault->value, fault->why);
+	else if (err == -ENODATA)
+		qcow2_layer_err(l, "guest offset %llu: its L2 table lies past the end of the file\n",
+				off);
+	else
+		qcow2_layer_err(l, "guest offset %llu: its L2 table cannot be read: error %d\n",
+				off, err);
+	return -EIO;
+}
+
+int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool may_sleep,
+		       struct qcow2_extent *ext)
+{
+	struct qcow2_fault fault;
+	struct qcow2_layer *l;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < chain->nr; i++) {
+		l = chain->layers[i];
+		ext->layer = l;
+		if (off >= l->size)
+			break;
+		len = min(len, l->size - off);
+		if (l->format == QCOW2BLK_FORMAT_RAW) {
+			ext->type = QCOW2_CLUSTER_NORMAL;
+			ext->host_off = off;
+			ext->len = len;
+			return 0;
+		}
+		err = qcow2_map_lookup(&l->map, off, len, may_sleep, ext, &fault);
+		if (err == -EAGAIN && !may_sleep)
+			return err;
+		if (err)
+			return lookup_failed(l, off, err, &fault);
+		len = ext->len;
+		if (ext->type != QCOW2_CLUSTER_UNALLOCATED)
+			return 0;
+	}
+	ext->type = QCOW2_CLUSTER_ZERO_PLAIN;
+	ext->len = len;
+	return 0;
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The generic netlink family. The protocol is documented in the uapi header.
+ *
+ * Operations run in parallel: none holds the family's mutex while it reads an
+ * image file.
+ */
+#include <linux/capability.h>
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <net/genetlink.h>
+
+#include "device.h"
+#include "netlink.h"
+
+static struct genl_family family;
+
+enum { GROUP_EVENTS };
+
+static const struct genl_multicast_group groups[] = {
+	[GROUP_EVENTS] = { .name = QCOW2BLK_GENL_MCGRP_EVENTS },
+};
+
+#define KNOWN_FLAGS	(QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_NO_PARTSCAN)
+
+static const struct nla_policy index_policy[] = {
+	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+};
+
+static const struct nla_policy attach_policy[] = {
+	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, KNOWN_FLAGS),
+	[QCOW2BLK_A_DIRECT_IO]	= NLA_POLICY_MAX(NLA_U8, QCOW2BLK_DIRECT_IO_OFF),
+	[QCOW2BLK_A_CACHE_SIZE]	= { .type = NLA_U64 },
+	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
+};
+
+static const struct nla_policy layer_policy[] = {
+	[QCOW2BLK_A_LAYER_FD]	  = { .type = NLA_U32 },
+	[QCOW2BLK_A_LAYER_FORMAT] = NLA_POLICY_MAX(NLA_U8, QCOW2BLK_FORMAT_RAW),
+};
+
+#define LAYER_POLICY_MAX	(ARRAY_SIZE(layer_policy) - 1)
+
+/* CAP_NET_ADMIN, which GENL_ADMIN_PERM asks for, is no right over disks. */
+static bool may_change(struct sk_buff *skb)
+{
+	return netlink_capable(skb, CAP_SYS_ADMIN);
+}
+
+/* A refusal's sentence, constant, and the attribute to blame. */
+static void blame(struct genl_info *info, const struct nlattr *nla, const char *why)
+{
+	if (!info->extack)
+		return;
+	info->extack->_msg = why;
+	NL_SET_BAD_ATTR(info->extack, nla);
+}
+
+static int put_layer(struct sk_buff *msg, const struct qcow2_layer *l, bool with_path,
+		     char *buf)
+{
+	struct inode *inode = qcow2_file_inode(&l->file);
+	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_LAYER);
+	bool qcow2 = l->format == QCOW2BLK_FORMAT_QCOW2;
+	dev_t dev = S_ISBLK(inode->i_mode) ? inode->i_rdev : inode->i_sb->s_dev;
+	char *path;
+
+	if (!nest)
+		return -EMSGSIZE;
+	if (with_path) {
+		path = file_path(l->file.filp, buf, PATH_MAX);
+		if (!IS_ERR(path) && nla_put_string(msg, QCOW2BLK_A_LAYER_PATH, path))
+			return -EMSGSIZE;
+	}
+	if (nla_put_u8(msg, QCOW2BLK_A_LAYER_FORMAT, l->format) ||
+	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DEV, new_encode_dev(dev)) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_INO, inode->i_ino,
+			      QCOW2BLK_A_LAYER_PAD) ||
+	    nla_put_u8(msg, QCOW2BLK_A_LAYER_DIRECT_IO, l->file.direct) ||
+	    nla_put_u32(msg, QCOW2BLK_A_LAYER_CLUSTER_SIZE, qcow2 ? l->h.cluster_size : 0) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_SIZE, l->size, QCOW2BLK_A_LAYER_PAD))
+		return -EMSGSIZE;
+	nla_nest_end(msg, nest);
+	return 0;
+}
+
+static int put_layers(struct sk_buff *msg, const struct qcow2_chain *chain, bool with_paths)
+{
+	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_LAYERS);
+	unsigned int i;
+	char *buf;
+	int err = 0;
+
+	if (!nest)
+		return -EMSGSIZE;
+	buf = kmalloc(PATH_MAX, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	for (i = 0; i < chain->nr && !err; i++)
+		err = put_layer(msg, chain->layers[i], with_paths, buf);
+	kfree(buf);
+	nla_nest_end(msg, nest);
+	return err;
+}
+
+static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
+{
+	struct qcow2_compress_stats z;
+	const struct qcow2_io_stats *s;
+	const struct qcow2_cache *c;
+	unsigned int i;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		s = per_cpu_ptr(t->stats, cpu);
+		stat[QCOW2BLK_A_STAT_REQUESTS] += s->requests;
+		stat[QCOW2BLK_A_STAT_FILE_READS] += s->file_reads;
+		stat[QCOW2BLK_A_STAT_INLINE] += s->served_inline;
+		stat[QCOW2BLK_A_STAT_ERRORS] += s->errors;
+	}
+	for (i = 0; i < t->chain.nr; i++) {
+		if (t->chain.layers[i]->format != QCOW2BLK_FORMAT_QCOW2)
+			continue;
+		c = &t->chain.layers[i]->map.cache;
+		stat[QCOW2BLK_A_STAT_SLICE_HITS] += READ_ONCE(c->hits);
+		stat[QCOW2BLK_A_STAT_SLICE_MISSES] += READ_ONCE(c->misses);
+		stat[QCOW2BLK_A_STAT_SLICE_EVICTIONS] += READ_ONCE(c->evictions);
+	}
+	qcow2_compress_get_stats(t->compress, &z);
+	stat[QCOW2BLK_A_STAT_DECOMPRESSIONS] = z.decompressed;
+	stat[QCOW2BLK_A_STAT_DECOMPRESSED_HITS] = z.hits;
+}
+
+static int put_stats(struct sk_buff *msg, const struct qcow2_io_target *t)
+{
+	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_STATS);
+	u64 stat[QCOW2BLK_A_STAT_MAX + 1] = {};
+	unsigned int i;
+
+	if (!nest)
+		return -EMSGSIZE;
+	sum_stats(t, stat);
+	for (i = QCOW2BLK_A_STAT_PAD + 1; i <= QCOW2BLK_A_STAT_MAX; i++)
+		if (nla_put_u64_64bit(msg, i, stat[i], QCOW2BLK_A_STAT_PAD))
+			return -EMSGSIZE;
+	nla_nest_end(msg, nest);
+	return 0;
+}
+
+static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
+			   const struct qcow2_device *dev, bool with_paths)
+{
+	void *hdr = genlmsg_put(msg, portid, seq, &family, flags, QCOW2BLK_CMD_GET);
+
+	if (!hdr)
+		return -EMSGSIZE;
+	if (nla_put_u32(msg, QCOW2BLK_A_INDEX, dev->index) ||
+	    nla_put_u32(msg, QCOW2BLK_A_FLAGS, dev->flags) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_CACHE_SIZE, dev->cache_size, QCOW2BLK_A_PAD) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, dev->target.chain.layers[0]->size,
+			      QCOW2BLK_A_PAD) ||
+	    put_layers(msg, &dev->target.chain, with_paths) ||
+	    put_stats(msg, &dev->target)) {
+		genlmsg_cancel(msg, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return 0;
+}
+
+/* Room for a description: the chain's paths are what makes it long. */
+static struct sk_buff *new_description(const struct qcow2_device *dev)
+{
+	return genlmsg_new(dev->target.chain.nr * (PATH_MAX + 128) + 1024, GFP_KERNEL);
+}
+
+static int get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct qcow2_device *dev;
+	struct sk_buff *msg = NULL;
+	u32 index;
+	int err = -ENODEV;
+
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX))
+		return -EINVAL;
+	index = nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]);
+
+	qcow2_devices_lock();
+	dev = qcow2_device_next(index);
+	if (dev && dev->index == index) {
+		msg = new_description(dev);
+		err = msg ? describe_device(msg, info->snd_portid, info->snd_seq, 0, dev,
+					    may_change(skb)) : -ENOMEM;
+	}
+	qcow2_devices_unlock();
+	if (!err)
+		return genlmsg_reply(msg, info);
+	nlmsg_free(msg);
+	if (err == -ENODEV)
+		blame(info, info->attrs[QCOW2BLK_A_INDEX], "no such device");
+	return err;
+}
+
+/* cb->args[0] is the lowest index still to come. */
+static int get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
+{
+	bool with_paths = may_change(cb->skb);
+	struct qcow2_device *dev;
+	int err = 0;
+
+	qcow2_devices_lock();
+	while ((dev = qcow2_device_next(cb->args[0]))) {
+		err = describe_device(msg, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+				      NLM_F_MULTI, dev, with_paths);
+		if (err)
+			break;
+		cb->args[0] = dev->index + 1;
+	}
+	qcow2_devices_unlock();
+	return msg->len ?: err;
+}
+
+static int parse_layer(struct nlattr *nla, struct qcow2_attach *a, struct genl_info *info)
+{
+	struct nlattr *tb[LAYER_POLICY_MAX + 1];
+	int err;
+
+	if (nla_type(nla) != QCOW2BLK_A_LAYER || a->nr == QCOW2BLK_MAX_LAYERS) {
+		blame(info, nla, a->nr == QCOW2BLK_MAX_LAYERS ?
+				 "the chain has more than 64 layers" :
+				 "a list of layers holds something else");
+		return -EINVAL;
+	}
+	err = nla_parse_nested(tb, LAYER_POLICY_MAX, nla, layer_policy, info->extack);
+	if (err)
+		return err;
+	if (!tb[QCOW2BLK_A_LAYER_FD] || !tb[QCOW2BLK_A_LAYER_FORMAT]) {
+		blame(info, nla, "a layer needs a file descriptor and a format");
+		return -EINVAL;
+	}
+	a->layers[a->nr].filp = fget(nla_get_u32(tb[QCOW2BLK_A_LAYER_FD]));
+	if (!a->layers[a->nr].filp) {
+		blame(info, nla, "the file descriptor is not open");
+		return -EBADF;
+	}
+	a->layers[a->nr++].format = nla_get_u8(tb[QCOW2BLK_A_LAYER_FORMAT]);
+	return 0;
+}
+
+static int parse_layers(struct qcow2_attach *a, struct genl_info *info)
+{
+	struct nlattr *nla;
+	int rem, err;
+
+	nla_for_each_nested(nla, info->attrs[QCOW2BLK_A_LAYERS], rem) {
+		err = parse_layer(nla, a, info);
+		if (err)
+			return err;
+	}
+	if (rem || !a->nr) {
+		blame(info, info->attrs[QCOW2BLK_A_LAYERS],
+		      rem ? "bytes are left over after the layers" : "there is no layer");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
+{
+	struct nlattr **attrs = info->attrs;
+
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_LAYERS))
+		return -EINVAL;
+	a->index = attrs[QCOW2BLK_A_INDEX] ? nla_get_u32(attrs[QCOW2BLK_A_INDEX]) : -1;
+	if (attrs[QCOW2BLK_A_FLAGS])
+		a->flags = nla_get_u32(attrs[QCOW2BLK_A_FLAGS]);
+	if (attrs[QCOW2BLK_A_DIRECT_IO])
+		a->direct_io = nla_get_u8(attrs[QCOW2BLK_A_DIRECT_IO]);
+	if (attrs[QCOW2BLK_A_CACHE_SIZE])
+		a->cache_size = nla_get_u64(attrs[QCOW2BLK_A_CACHE_SIZE]);
+	if (!(a->flags & QCOW2BLK_F_READ_ONLY)) {
+		blame(info, attrs[QCOW2BLK_A_FLAGS],
+		      "writing is not supported yet; attach read-only");
+		return -EOPNOTSUPP;
+	}
+	return parse_layers(a, info);
+}
+
+/* Say why, and where: the nth layer's attribute, or all of them. */
+static void refuse(struct genl_info *info, const struct qcow2_attach *a)
+{
+	const struct nlattr *blamed = info->attrs[QCOW2BLK_A_LAYERS];
+	struct nlattr *nla;
+	int rem, i = 0;
+
+	nla_for_each_nested(nla, info->attrs[QCOW2BLK_A_LAYERS], rem)
+		if (i++ == a->bad_layer)
+			blamed = nla;
+	blame(info, blamed, a->why);
+}
+
+static int reply_attached(struct genl_info *info, u32 index, u64 size)
+{
+	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	void *hdr;
+
+	if (!msg)
+		return -ENOMEM;
+	hdr = genlmsg_put_reply(msg, info, &family, 0, QCOW2BLK_CMD_ATTACH);
+	if (!hdr || nla_put_u32(msg, QCOW2BLK_A_INDEX, index) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, size, QCOW2BLK_A_PAD)) {
+		nlmsg_free(msg);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return genlmsg_reply(msg, info);
+}
+
+static int attach_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct qcow2_attach *a;
+	unsigned int i;
+	u64 size;
+	int ret;
+
+	if (!may_change(skb))
+		return -EPERM;
+	a = kzalloc(sizeof(*a), GFP_KERNEL);
+	if (!a)
+		return -ENOMEM;
+	ret = parse_attach(a, info);
+	if (!ret) {
+		ret = qcow2_device_attach(a, &size);
+		if (ret < 0)
+			refuse(info, a);
+	}
+	for (i = 0; i < a->nr; i++)
+		if (a->layers[i].filp)
+			fput(a->layers[i].filp);
+	kfree(a);
+	if (ret < 0)
+		return ret;
+
+	/* Nobody would know of a device whose answer got lost. */
+	i = ret;
+	ret = reply_attached(info, i, size);
+	if (ret)
+		qcow2_device_detach(i);
+	return ret;
+}
+
+static int detach_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	int err;
+
+	if (!may_change(skb))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX))
+		return -EINVAL;
+	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]));
+	if (err)
+		blame(info, info->attrs[QCOW2BLK_A_INDEX],
+		      err == -EBUSY ? "the device is in use" : "no such device");
+	return err;
+}
+
+static void tell(const struct qcow2_event *ev)
+{
+	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	void *hdr;
+
+	if (!msg)
+		return;
+	hdr = genlmsg_put(msg, 0, 0, &family, 0, QCOW2BLK_CMD_EVENT);
+	if (!hdr || nla_put_u32(msg, QCOW2BLK_A_EVENT, ev->type) ||
+	    nla_put_u32(msg, QCOW2BLK_A_INDEX, ev->index))
+		goto free;
+	if (ev->type == QCOW2BLK_EVENT_ERROR &&
+	    (nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err) ||
+	     nla_put_u64_64bit(msg, QCOW2BLK_A_OFFSET, ev->off, QCOW2BLK_A_PAD) ||
+	     nla_put_u32(msg, QCOW2BLK_A_LAYER_INDEX, ev->layer)))
+		goto free;
+	genlmsg_end(msg, hdr);
+	genlmsg_multicast(&family, msg, 0, GROUP_EVENTS, GFP_KERNEL);
+	return;
+free:
+	nlmsg_free(msg);
+}
+
+static const struct genl_ops ops[] = {
+	{
+		.cmd	 = QCOW2BLK_CMD_GET,
+		.doit	 = get_doit,
+		.dumpit	 = get_dumpit,
+		.policy	 = index_policy,
+		.maxattr = ARRAY_SIZE(index_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_ATTACH,
+		.doit	 = attach_doit,
+		.policy	 = attach_policy,
+		.maxattr = ARRAY_SIZE(attach_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_DETACH,
+		.doit	 = detach_doit,
+		.policy	 = index_policy,
+		.maxattr = ARRAY_SIZE(index_policy) - 1,
+	},
+};
+
+static struct genl_family family __ro_after_init = {
+	.name		= QCOW2BLK_GENL_NAME,
+	.version	= QCOW2BLK_GENL_VERSION,
+	.module		= THIS_MODULE,
+	.parallel_ops	= true,
+	.ops		= ops,
+	.n_ops		= ARRAY_SIZE(ops),
+	.resv_start_op	= QCOW2BLK_CMD_UNSPEC + 1,
+	.mcgrps		= groups,
+	.n_mcgrps	= ARRAY_SIZE(groups),
+};
+
+int qcow2_netlink_init(void)
+{
+	int err;
+
+	qcow2_device_on_event(tell);
+	err = genl_register_family(&family);
+	if (err)
+		qcow2_device_on_event(NULL);
+	return err;
+}
+
+void qcow2_netlink_exit(void)
+{
+	genl_unregister_family(&family);
+	qcow2_device_on_event(NULL);
+}
