@@ -31,7 +31,7 @@
 #define QCOW2BLK_MAX_LAYERS		64
 
 /* Highest device index. */
-#define QCOW2BLK_MAX_INDEX		65535
+#define QCOW2BLK_MAX_INDEX		32767
 
 /**
  * enum qcow2blk_cmd - commands of the family
