@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# make help says what there is. Kbuild describes the module, userspace/Makefile the tool.
+
+KVER ?= $(shell uname -r)
+KDIR ?= /lib/modules/$(KVER)/build
+KERNEL ?= uml
+PREFIX ?= /usr/local
+DESTDIR ?=
+N ?= 1000000
+SEED ?= 1
+
+# For the running kernel; the test kernels have theirs in build/KERNEL (tests/vm/module).
+out := $(CURDIR)/build/host-$(KVER)
+moddir = $(DESTDIR)/lib/modules/$(KVER)/updates
+
+all: tool host-module
+
+tool:
+	$(MAKE) -C userspace all
+
+# Built from a copy, so that the tree stays clean.
+host-module:
+ifneq ($(wildcard $(KDIR)/Makefile),)
+	mkdir -p $(out)
+	cp -ru Kbuild kernel include $(out)/
+	$(MAKE) -C $(KDIR) M=$(out) modules
+else
+	@echo "No headers of kernel $(KVER) in $(KDIR): only the tool was built."
+	@echo "(apt-get install linux-headers-$(KVER); 'make demo' brings its own kernel)"
+endif
+
+install: all
+	$(MAKE) -C userspace install DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)
+	if [ -f $(out)/qcow2blk.ko ]; then \
+		install -D -m 644 -t $(moddir) $(out)/qcow2blk.ko && \
+		depmod $(if $(DESTDIR),-b $(DESTDIR)) $(KVER); fi
+
+uninstall:
+	$(MAKE) -C userspace uninstall DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)
+	if [ -f $(moddir)/qcow2blk.ko ]; then \
+		rm $(moddir)/qcow2blk.ko && depmod $(if $(DESTDIR),-b $(DESTDIR)) $(KVER); fi
+
+# Everything below installs the packages it needs.
+packages:
+	tests/packages
+
+module: packages
+	tests/vm/module $(KERNEL)
+
+demo: packages
+	tests/demo
+
+check: packages
+	tests/check
+
+check-all: packages
+	tests/check all
+
+style: packages
+	tests/style
+
+fuzz: packages
+	$(MAKE) -C tests/fuzz fuzz N=$(N) SEED=$(SEED)
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make                      the tool, and the module for the running kernel'
+	@echo 'make install, uninstall   both, below PREFIX=$(PREFIX) and /lib/modules; DESTDIR= for packagers'
+	@echo 'make clean                remove build/'
+	@echo
+	@echo 'These install packages with apt and bring their own kernels:'
+	@echo 'make demo                 attach and mount a disk image in a VM; IMAGE=path: your own,'
+	@echo '                          read-only; HOST=1: with the running kernel, not in a VM'
+	@echo 'make check                all tests; the last line counts them'
+	@echo 'make check-all            and the functional tests on every kernel there is'
+	@echo 'make style                checkpatch, sparse, shellcheck and the rules of the house'
+	@echo 'make fuzz N=n SEED=s      n mutated images through the format code'
+	@echo 'make module KERNEL=k      the module for a test kernel: uml, uml-debug, 6.1, 6.12, 7.2'
+	@echo
+	@echo 'One test: tests/run --kernel uml tests/test_smoke_01.sh; a command: tests/vm/run --help'
+
+export W IMAGE HOST
+
+.PHONY: all tool host-module install uninstall packages module demo check check-all style fuzz \
+	clean help
