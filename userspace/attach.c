@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "chain.h"
+#include "command.h"
+#include "device.h"
+#include "module.h"
+#include "nl.h"
+#include "node.h"
+#include "output.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct attach_options {
+	struct qcow2_chain_policy policy;
+	struct qcow2_nl_device device;
+	const char *image;
+	enum qcow2blk_format format;
+	bool json;
+};
+
+enum {
+	OPT_BACKING_DIR = 256,
+	OPT_ALLOW_BACKING,
+	OPT_BACKING_FORMAT,
+	OPT_DIRECT_IO,
+	OPT_CACHE_SIZE,
+	OPT_NO_PARTSCAN,
+	OPT_DEVICE,
+	OPT_JSON,
+};
+
+static const struct option long_options[] = {
+	{ "read-only", no_argument, NULL, 'r' },
+	{ "format", required_argument, NULL, 'f' },
+	{ "backing-dir", required_argument, NULL, OPT_BACKING_DIR },
+	{ "allow-backing", no_argument, NULL, OPT_ALLOW_BACKING },
+	{ "backing-format", required_argument, NULL, OPT_BACKING_FORMAT },
+	{ "direct-io", required_argument, NULL, OPT_DIRECT_IO },
+	{ "cache-size", required_argument, NULL, OPT_CACHE_SIZE },
+	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
+	{ "device", required_argument, NULL, OPT_DEVICE },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ }
+};
+
+static int bad_value(const char *option, const char *value, const char *want)
+{
+	return qcow2_error_usage("attach", "--%s '%s': %s", option, value, want);
+}
+
+static int set_format(struct attach_options *o, const char *value)
+{
+	int format = qcow2_chain_parse_format(value);
+
+	if (format == QCOW2_CHAIN_FORMAT_UNKNOWN)
+		return bad_value("format", value, "qcow2 and raw are known");
+	o->format = format;
+	return 0;
+}
+
+static int set_backing_format(struct attach_options *o, const char *value)
+{
+	unsigned long layer;
+	int format;
+	char *end;
+
+	layer = strtoul(value, &end, 10);
+	format = *end == '=' ? qcow2_chain_parse_format(end + 1) : QCOW2_CHAIN_FORMAT_UNKNOWN;
+	if (value[0] < '0' || value[0] > '9' || !layer || layer >= QCOW2BLK_MAX_LAYERS ||
+	    format == QCOW2_CHAIN_FORMAT_UNKNOWN)
+		return bad_value("backing-format", value,
+				 "LAYER=qcow2 or LAYER=raw; LAYER 1 is the image's backing file, 2 that one's");
+	o->policy.backing_format[layer] = format;
+	return 0;
+}
+
+static int set_direct_io(struct attach_options *o, const char *value)
+{
+	static const char *const modes[] = {
+		[QCOW2BLK_DIRECT_IO_AUTO] = "auto",
+		[QCOW2BLK_DIRECT_IO_ON] = "on",
+		[QCOW2BLK_DIRECT_IO_OFF] = "off",
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
+		if (!strcmp(value, modes[i])) {
+			o->device.direct_io = i;
+			return 0;
+		}
+	}
+	return bad_value("direct-io", value, "auto, on and off are known");
+}
+
+/* Digits and one of K, M, G, T, powers of 1024. */
+static int set_cache_size(struct attach_options *o, const char *value)
+{
+	static const char suffixes[] = "KMGT";
+	unsigned long long size;
+	const char *suffix;
+	unsigned int shift = 0;
+	char *end;
+
+	errno = 0;
+	size = strtoull(value, &end, 10);
+	if (*end) {
+		suffix = strchr(suffixes, *end++);
+		shift = suffix ? 10 * (suffix - suffixes + 1) : 64;
+	}
+	if (value[0] < '0' || value[0] > '9' || errno || *end || shift == 64 || !size ||
+	    size > UINT64_MAX >> shift)
+		return bad_value("cache-size", value,
+				 "a number of bytes, with K, M, G or T for powers of 1024");
+	o->device.cache_size = size << shift;
+	return 0;
+}
+
+static int set_option(struct attach_options *o, int opt, const char *value)
+{
+	struct qcow2_error err;
+
+	switch (opt) {
+	case 'r':
+		o->device.flags |= QCOW2BLK_F_READ_ONLY;
+		return 0;
+	case 'f':
+		return set_format(o, value);
+	case OPT_BACKING_DIR:
+		if (qcow2_chain_policy_allow_dir(&o->policy, value, &err))
+			return qcow2_error_print(&err);
+		return 0;
+	case OPT_ALLOW_BACKING:
+		o->policy.anywhere = true;
+		return 0;
+	case OPT_BACKING_FORMAT:
+		return set_backing_format(o, value);
+	case OPT_DIRECT_IO:
+		return set_direct_io(o, value);
+	case OPT_CACHE_SIZE:
+		return set_cache_size(o, value);
+	case OPT_NO_PARTSCAN:
+		o->device.flags |= QCOW2BLK_F_NO_PARTSCAN;
+		return 0;
+	case OPT_DEVICE:
+		if (!qcow2_node_parse(value, &o->device.index))
+			return bad_value("device", value, "a name like qcow0 is wanted");
+		return 0;
+	case OPT_JSON:
+		o->json = true;
+		return 0;
+	default:
+		return qcow2_error_usage("attach", NULL);
+	}
+}
+
+static int parse_options(struct attach_options *o, int argc, char **argv)
+{
+	int opt, ret;
+
+	while ((opt = getopt_long(argc, argv, "rf:", long_options, NULL)) != -1) {
+		ret = set_option(o, opt, optarg);
+		if (ret)
+			return ret;
+	}
+	if (argc - optind != 1)
+		return qcow2_error_usage("attach", "give one IMAGE");
+	o->image = argv[optind];
+	return 0;
+}
+
+static int check_backing_formats(const struct qcow2_chain *chain,
+				 const struct qcow2_chain_policy *policy,
+				 struct qcow2_error *err)
+{
+	unsigned int i;
+
+	for (i = chain->depth; i < QCOW2BLK_MAX_LAYERS; i++)
+		if (policy->backing_format[i] != QCOW2_CHAIN_FORMAT_UNKNOWN)
+			return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name,
+					       "there is no layer %u, as --backing-format says: the last one is %u",
+					       i, chain->depth - 1);
+	return 0;
+}
+
+static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
+		      struct qcow2_error *err)
+{
+	unsigned int i;
+	int ret;
+
+	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err) ?:
+	      qcow2_chain_open_backing(chain, &o->policy, err) ?:
+	      check_backing_formats(chain, &o->policy, err);
+	o->device.nr_layers = chain->depth;
+	for (i = 0; i < chain->depth; i++) {
+		o->device.layers[i].fd = chain->layer[i].fd;
+		o->device.layers[i].format = chain->layer[i].format;
+		o->device.layers[i].name = chain->layer[i].name;
+	}
+	return ret;
+}
+
+/* The connection to the module, which is loaded first where it is not. */
+static int open_kernel(struct qcow2_nl **nl, struct qcow2_error *err)
+{
+	int ret = qcow2_nl_open(nl, err);
+
+	if (ret || *nl)
+		return ret;
+	ret = qcow2_module_load(err) ?: qcow2_nl_open(nl, err);
+	if (!ret && !*nl)
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+				      "the module qcow2blk is loaded, but does not answer; is this the initial network namespace?");
+	return ret;
+}
+
+/* All that must be there when the command returns: nodes, partitions, udev's links. */
+static int make_usable(const struct attach_options *o, uint64_t since, struct qcow2_error *err)
+{
+	int index = o->device.index;
+	int ret;
+
+	ret = qcow2_node_wait(index, err);
+	if (!ret && !(o->device.flags & QCOW2BLK_F_NO_PARTSCAN))
+		ret = qcow2_node_scan_partitions(index, err);
+	if (!ret)
+		qcow2_node_settle(index, since);
+	return ret;
+}
+
+/* A device that is not wholly there is not left behind. */
+static void undo(struct qcow2_nl *nl, int index)
+{
+	uint64_t end = qcow2_node_now() + 3000000ULL;
+	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_error err;
+	bool busy;
+	int ret;
+
+	do
+		ret = qcow2_nl_detach(nl, index, &busy, &err);
+	while (ret && busy && qcow2_node_nap(end));
+	if (ret)
+		qcow2_error_warn(qcow2_node_path(index, path),
+				 "it stays attached: it is in use");
+}
+
+static int attach(struct attach_options *o, struct qcow2_error *err)
+{
+	uint64_t since = qcow2_node_now();
+	struct qcow2_chain chain;
+	struct qcow2_nl *nl = NULL;
+	int ret;
+
+	ret = open_chain(o, &chain, err) ?: open_kernel(&nl, err) ?:
+	      qcow2_nl_attach(nl, &o->device, err);
+	if (!ret) {
+		ret = make_usable(o, since, err);
+		if (ret)
+			undo(nl, o->device.index);
+	}
+	qcow2_nl_close(nl);
+	qcow2_chain_close(&chain);
+	return ret;
+}
+
+static int print_device(const struct attach_options *o, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_devices devices;
+	int ret;
+
+	qcow2_node_path(o->device.index, path);
+	if (!o->json) {
+		puts(path);
+		return 0;
+	}
+	ret = qcow2_devices_read(&devices, err);
+	device = qcow2_devices_by_index(&devices, o->device.index);
+	if (!ret && !device)
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				      "it was detached again by another process");
+	if (!ret)
+		qcow2_output_json(qcow2_device_json(device));
+	qcow2_devices_free(&devices);
+	return ret;
+}
+
+static int run(int argc, char **argv)
+{
+	struct attach_options o = {
+		.device.index = QCOW2_NL_ANY_INDEX,
+		.format = QCOW2BLK_FORMAT_QCOW2,
+	};
+	struct qcow2_error err;
+	int ret;
+
+	qcow2_chain_policy_init(&o.policy);
+	o.policy.attach = true;
+	ret = parse_options(&o, argc, argv);
+	if (!ret) {
+		if (!(o.device.flags & QCOW2BLK_F_READ_ONLY))
+			ret = qcow2_error_set(&err, QCOW2_EXIT_FAILED, o.image,
+					      "writing is not supported yet; use -r");
+		else
+			ret = attach(&o, &err) ?: print_device(&o, &err);
+		if (ret)
+			qcow2_error_print(&err);
+	}
+	qcow2_chain_policy_free(&o.policy);
+	return ret;
+}
+
+const struct qcow2_command qcow2_command_attach = {
+	.name = "attach",
+	.usage = "-r [OPTION]... IMAGE",
+	.summary = "Attach an image and print its device",
+	.help =
+		"Prints the path of the device, /dev/qcowN, when the device, its partitions and\n"
+		"udev's links are there. Loads the module if need be.\n"
+		"\n"
+		"  -r, --read-only          needed: writing is not supported yet\n"
+		"  -f, --format FORMAT      qcow2 (the default) or raw; never guessed\n"
+		"  --backing-dir DIR        backing files may lie below DIR, not only below the\n"
+		"                           image's own directory; may be given several times\n"
+		"  --allow-backing          backing files may lie anywhere\n"
+		"  --backing-format LAYER=FORMAT\n"
+		"                           format of a backing file that its overlay does not\n"
+		"                           name; LAYER 1 is the image's backing file\n"
+		"  --direct-io auto|on|off  read image files past the page cache: where possible\n"
+		"                           (the default), always or fail, never\n"
+		"  --cache-size SIZE        bytes of table cache; K, M, G, T for powers of 1024;\n"
+		"                           default: enough for the whole disk, up to 32M\n"
+		"  --no-partscan            no partitions\n"
+		"  --device qcowN           this device, not the first free one\n"
+		"  --json                   print all about the device as a JSON object\n",
+	.run = run,
+};

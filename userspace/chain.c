@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "chain.h"
+#include "lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static const char *const format_names[] = {
+	[QCOW2BLK_FORMAT_QCOW2] = "qcow2",
+	[QCOW2BLK_FORMAT_RAW] = "raw",
+};
+
+int qcow2_chain_parse_format(const char *text)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(format_names) / sizeof(*format_names); i++)
+		if (!strcmp(text, format_names[i]))
+			return i;
+	return QCOW2_CHAIN_FORMAT_UNKNOWN;
+}
+
+const char *qcow2_chain_format_name(enum qcow2blk_format format)
+{
+	return format < sizeof(format_names) / sizeof(*format_names) ?
+		format_names[format] : "unknown";
+}
+
+void qcow2_chain_policy_init(struct qcow2_chain_policy *policy)
+{
+	memset(policy, 0, sizeof(*policy));
+	memset(policy->backing_format, QCOW2_CHAIN_FORMAT_UNKNOWN,
+	       sizeof(policy->backing_format));
+}
+
+int qcow2_chain_policy_allow_dir(struct qcow2_chain_policy *policy, const char *dir,
+				 struct qcow2_error *err)
+{
+	char *real = realpath(dir, NULL);
+	struct stat st;
+	char **dirs;
+
+	if (!real || stat(real, &st) || !S_ISDIR(st.st_mode)) {
+		qcow2_error_set(err, QCOW2_EXIT_USAGE, dir, "no backing directory: %s",
+				strerror(real ? ENOTDIR : errno));
+		free(real);
+		return QCOW2_EXIT_USAGE;
+	}
+	dirs = reallocarray(policy->backing_dirs, policy->nr_backing_dirs + 1, sizeof(*dirs));
+	if (!dirs)
+		qcow2_error_nomem();
+	dirs[policy->nr_backing_dirs++] = real;
+	policy->backing_dirs = dirs;
+	return 0;
+}
+
+void qcow2_chain_policy_free(struct qcow2_chain_policy *policy)
+{
+	while (policy->nr_backing_dirs)
+		free(policy->backing_dirs[--policy->nr_backing_dirs]);
+	free(policy->backing_dirs);
+	policy->backing_dirs = NULL;
+}
+
+static const char *kind_of(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFDIR:
+		return "a directory";
+	case S_IFIFO:
+		return "a FIFO";
+	case S_IFSOCK:
+		return "a socket";
+	case S_IFCHR:
+		return "a character device";
+	default:
+		return "no file";
+	}
+}
+
+/* Where @fd really is. A file without a name, or with one that others see only, has none. */
+static int real_path(int fd, struct qcow2_layer *layer, struct qcow2_error *err)
+{
+	char link[64], path[PATH_MAX];
+	struct stat st;
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "cannot find out where it is: %s; is /proc mounted?",
+				       strerror(errno));
+	path[len] = '\0';
+	if (path[0] != '/' || lstat(path, &st) || st.st_dev != layer->st.st_dev ||
+	    st.st_ino != layer->st.st_ino)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "it was moved or deleted while it was opened; try again");
+	layer->path = strdup(path);
+	if (!layer->path)
+		qcow2_error_nomem();
+	return 0;
+}
+
+/* Find the file and tell what it is. Nothing is opened yet: see O_PATH. */
+static int look_up(struct qcow2_layer *layer, bool is_top, struct qcow2_error *err)
+{
+	int fd = open(layer->name, O_PATH | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return qcow2_error_set(err, is_top && (errno == ENOENT || errno == ENOTDIR) ?
+				       QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+				       layer->name, "cannot open the %s: %s",
+				       is_top ? "image" : "backing file", strerror(errno));
+	if (fstat(fd, &layer->st))
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot stat it: %s",
+				      strerror(errno));
+	else if (!S_ISREG(layer->st.st_mode) && !S_ISBLK(layer->st.st_mode))
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				      "it is %s; an image is a regular file or a block device",
+				      kind_of(layer->st.st_mode));
+	else
+		ret = real_path(fd, layer, err);
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	layer->fd = fd;
+	return 0;
+}
+
+/* Put a descriptor that reads in the place of the O_PATH one, for the very same file. */
+static int open_for_reading(struct qcow2_layer *layer, struct qcow2_error *err)
+{
+	int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY;
+	char link[64];
+	int fd;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", layer->fd);
+	fd = open(link, flags | O_NOATIME);
+	if (fd < 0 && errno == EPERM)		/* not the owner's */
+		fd = open(link, flags);
+	if (fd < 0)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot open it: %s",
+				       strerror(errno));
+	close(layer->fd);
+	layer->fd = fd;
+
+	layer->file_size = layer->st.st_size;
+	if (S_ISBLK(layer->st.st_mode) && ioctl(fd, BLKGETSIZE64, &layer->file_size))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "cannot get its size: %s", strerror(errno));
+	return 0;
+}
+
+/* Is @path below @dir? Both are real paths. */
+static bool is_below(const char *path, const char *dir, size_t dir_len)
+{
+	while (dir_len && dir[dir_len - 1] == '/')
+		dir_len--;
+	return !strncmp(path, dir, dir_len) && path[dir_len] == '/';
+}
+
+static int check_place(const struct qcow2_chain *chain, const struct qcow2_layer *layer,
+		       const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	const char *top = chain->layer[0].path;
+	unsigned int i;
+
+	if (policy->anywhere || is_below(layer->path, top, strrchr(top, '/') - top))
+		return 0;
+	for (i = 0; i < policy->nr_backing_dirs; i++)
+		if (is_below(layer->path, policy->backing_dirs[i],
+			     strlen(policy->backing_dirs[i])))
+			return 0;
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer[-1].name,
+			       "the backing file %s lies outside the image's directory; --backing-dir %.*s allows that, --allow-backing any place",
+			       layer->path,
+			       (int)(strrchr(layer->path, '/') - layer->path ?: 1), layer->path);
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+		return a->st_rdev == b->st_rdev;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static int check_new(const struct qcow2_chain *chain, const struct qcow2_layer *layer,
+		     struct qcow2_error *err)
+{
+	unsigned int i, idx = layer - chain->layer;
+
+	for (i = 0; i < idx; i++)
+		if (is_same(&chain->layer[i].st, &layer->st))
+			return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer[-1].name,
+					       "the backing file %s is already in the chain, as layers %u and %u; the chain is a loop or names a file twice: qemu-img rebase -u mends it",
+					       layer->name, i, idx);
+	return 0;
+}
+
+static void warn_of_state(const struct qcow2_layer *layer)
+{
+	uint64_t features = layer->image.header.incompatible_features;
+
+	if (features & QCOW2_INCOMPAT_DIRTY)
+		qcow2_error_warn(layer->name, "the image is dirty (not closed cleanly); read-only use is safe, qemu-img check -r all mends it");
+	if (features & QCOW2_INCOMPAT_CORRUPT)
+		qcow2_error_warn(layer->name, "the image is marked corrupt; what it reads may be wrong, qemu-img check -r all may mend it");
+}
+
+static int read_header(struct qcow2_layer *layer, const struct qcow2_chain_policy *policy,
+		       struct qcow2_error *err)
+{
+	const struct qcow2_header *h = &layer->image.header;
+	int ret;
+
+	ret = qcow2_image_read(layer->fd, layer->file_size, layer->name, &layer->image, err);
+	if (!ret && policy->attach) {
+		ret = qcow2_image_check_supported(&layer->image, layer->name, err);
+		if (!ret)
+			warn_of_state(layer);
+	}
+	if (!ret)
+		ret = qcow2_image_string(&layer->image, &h->backing_file, layer->name,
+					 "backing file name", &layer->backing_name, err);
+	if (!ret)
+		ret = qcow2_image_string(&layer->image, &h->backing_format, layer->name,
+					 "backing file format", &layer->backing_format, err);
+	return ret;
+}
+
+static void drop_last(struct qcow2_chain *chain)
+{
+	struct qcow2_layer *layer = &chain->layer[--chain->depth];
+
+	if (layer->fd >= 0)
+		close(layer->fd);
+	free(layer->name);
+	free(layer->path);
+	free(layer->backing_name);
+	free(layer->backing_format);
+	qcow2_image_free(&layer->image);
+}
+
+/* Takes over @name. On error the layer is not part of the chain. */
+static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format format,
+		     const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	struct qcow2_layer *layer = &chain->layer[chain->depth];
+	bool is_top = !chain->depth;
+	int ret;
+
+	memset(layer, 0, sizeof(*layer));
+	layer->fd = -1;
+	layer->name = name;
+	layer->format = format;
+	chain->depth++;
+
+	ret = look_up(layer, is_top, err);
+	if (!ret && !is_top)
+		ret = check_place(chain, layer, policy, err);
+	if (!ret && !is_top)
+		ret = check_new(chain, layer, err);
+	if (!ret)
+		ret = open_for_reading(layer, err);
+	/* Locked before it is read: whoever writes it may change what it says. */
+	if (!ret && policy->attach)
+		ret = qcow2_lock_take(layer->fd, layer->name, &qcow2_lock_reader, err);
+	if (!ret && format == QCOW2BLK_FORMAT_QCOW2)
+		ret = read_header(layer, policy, err);
+	if (ret)
+		drop_last(chain);
+	return ret;
+}
+
+/* As QEMU does: a colon before the first slash. */
+static bool has_protocol(const char *name)
+{
+	return name[strcspn(name, ":/")] == ':';
+}
+
+int qcow2_chain_backing_path(const struct qcow2_layer *layer, char **path,
+			     struct qcow2_error *err)
+{
+	const char *name = layer->backing_name;
+	const char *slash = strrchr(layer->name, '/');
+	int dir_len = slash ? slash + 1 - layer->name : 0;
+
+	*path = NULL;
+	/* QEMU drops the prefix "file:"; what follows is not joined with a directory. */
+	if (!strncmp(name, "file:/", 6))
+		name += 5;
+	if (has_protocol(name))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "the backing file %s is not named by a plain path (%.*s names are refused); qemu-img rebase -u -b PATH changes the name",
+				       name, (int)strcspn(name, ":") + 1, name);
+	if (name[0] == '/')
+		dir_len = 0;
+	if (asprintf(path, "%.*s%s", dir_len, layer->name, name) < 0)
+		qcow2_error_nomem();
+	return 0;
+}
+
+/* The format of what is below @layer: the image names it, or the user does. */
+static int backing_format(const struct qcow2_layer *layer, unsigned int below,
+			  const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	int named, given = policy->backing_format[below];
+
+	if (!layer->backing_format) {
+		if (given == QCOW2_CHAIN_FORMAT_UNKNOWN)
+			qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+					"it does not name the format of its backing file %s, and that is not guessed; give it: --backing-format %u=qcow2 or %u=raw",
+					layer->backing_name, below, below);
+		return given;
+	}
+	named = qcow2_chain_parse_format(layer->backing_format);
+	if (named == QCOW2_CHAIN_FORMAT_UNKNOWN)
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				"the format %s of its backing file %s is not supported (qcow2 and raw are); convert that: qemu-img convert -O qcow2",
+				layer->backing_format, layer->backing_name);
+	else if (given != QCOW2_CHAIN_FORMAT_UNKNOWN && given != named) {
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				"it names the format of its backing file itself, %s; leave out --backing-format %u=%s",
+				layer->backing_format, below, qcow2_chain_format_name(given));
+		return QCOW2_CHAIN_FORMAT_UNKNOWN;
+	}
+	return named;
+}
+
+int qcow2_chain_open_top(struct qcow2_chain *chain, const char *name,
+			 enum qcow2blk_format format,
+			 const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	char *copy = strdup(name);
+
+	if (!copy)
+		qcow2_error_nomem();
+	chain->depth = 0;
+	return add_layer(chain, copy, format, policy, err);
+}
+
+int qcow2_chain_open_backing(struct qcow2_chain *chain,
+			     const struct qcow2_chain_policy *policy,
+			     struct qcow2_error *err)
+{
+	const struct qcow2_layer *layer = &chain->layer[chain->depth - 1];
+	char *path;
+	int format;
+	int ret;
+
+	for (; layer->backing_name; layer++) {
+		if (chain->depth == QCOW2BLK_MAX_LAYERS)
+			return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+					       "it has a backing file, but is layer %u already and %u are the most; qemu-img rebase or commit makes the chain shorter",
+					       chain->depth, QCOW2BLK_MAX_LAYERS);
+		if (qcow2_chain_backing_path(layer, &path, err))
+			return QCOW2_EXIT_FAILED;
+		format = backing_format(layer, chain->depth, policy, err);
+		if (format == QCOW2_CHAIN_FORMAT_UNKNOWN) {
+			free(path);
+			return QCOW2_EXIT_FAILED;
+		}
+		ret = add_layer(chain, path, format, policy, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void qcow2_chain_close(struct qcow2_chain *chain)
+{
+	while (chain->depth)
+		drop_last(chain);
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "command.h"
+#include "device.h"
+#include "node.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How long udev may look at a device that has just come. */
+#define PATIENCE	3000000ULL
+
+/* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
+static int detach_one(struct qcow2_nl *nl, int index, struct qcow2_error *err)
+{
+	uint64_t end = qcow2_node_now() + PATIENCE;
+	char path[QCOW2_NODE_NAME_LEN], user[QCOW2_NODE_USER_LEN] = "";
+	dev_t dev = qcow2_node_dev(index);
+	bool busy;
+	int ret;
+
+	do {
+		ret = qcow2_nl_detach(nl, index, &busy, err);
+		if (busy)
+			qcow2_node_user(index, user);
+	} while (busy && !user[0] && qcow2_node_nap(end));
+
+	if (!ret)
+		qcow2_node_wait_gone(index, dev);
+	else if (busy)
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
+				"it is in use: %s; %s", user[0] ? user : "open in a process",
+				user[0] ? "unmount or remove that first" :
+				"fuser or lsof names the process");
+	return ret;
+}
+
+static int detach_all(const struct qcow2_devices *devices)
+{
+	struct qcow2_error err;
+	unsigned int i;
+	int ret = 0;
+
+	/* From the last to the first: what was attached later may lie on an earlier one. */
+	for (i = devices->count; i-- > 0;)
+		if (detach_one(devices->nl, devices->list[i].index, &err))
+			ret = qcow2_error_print(&err);
+	return ret ? QCOW2_EXIT_FAILED : QCOW2_EXIT_DONE;
+}
+
+static int several(const struct qcow2_devices *devices, const char *image,
+		   const struct stat *st, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN], names[1024] = "";
+	unsigned int i;
+
+	for (i = 0; i < devices->count; i++) {
+		size_t len = strlen(names);
+
+		if (qcow2_device_is_of(&devices->list[i], st))
+			snprintf(names + len, sizeof(names) - len, " %s",
+				 qcow2_node_path(devices->list[i].index, path));
+	}
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, image,
+			       "it is attached several times:%s; name the device", names);
+}
+
+/* The one device that @image is the top of. */
+static int find_by_image(const struct qcow2_devices *devices, const char *image, int *index,
+			 struct qcow2_error *err)
+{
+	unsigned int i, found = 0;
+	struct stat st;
+
+	if (stat(image, &st))
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image, "no such image: %s",
+				       strerror(errno));
+	for (i = 0; i < devices->count; i++) {
+		if (qcow2_device_is_of(&devices->list[i], &st)) {
+			*index = devices->list[i].index;
+			found++;
+		}
+	}
+	if (!found)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image,
+				       "it is not attached; see qcow2ctl list");
+	return found == 1 ? 0 : several(devices, image, &st, err);
+}
+
+static int detach_named(const struct qcow2_devices *devices, const char *name)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_error err;
+	int index, ret = 0;
+
+	if (!qcow2_node_parse(name, &index))
+		ret = find_by_image(devices, name, &index, &err);
+	else if (!qcow2_devices_by_index(devices, index))
+		ret = qcow2_error_set(&err, QCOW2_EXIT_USAGE, qcow2_node_path(index, path),
+				      "no such device; see qcow2ctl list");
+	if (!ret)
+		ret = detach_one(devices->nl, index, &err);
+	return ret ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "all", no_argument, NULL, 'a' },
+		{ }
+	};
+	struct qcow2_devices devices;
+	struct qcow2_error err;
+	bool all = false;
+	int opt, ret;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt != 'a')
+			return qcow2_error_usage("detach", NULL);
+		all = true;
+	}
+	if (argc - optind != !all)
+		return qcow2_error_usage("detach", "give one DEVICE or IMAGE, or --all");
+
+	if (qcow2_devices_read(&devices, &err))
+		ret = qcow2_error_print(&err);
+	else
+		ret = all ? detach_all(&devices) : detach_named(&devices, argv[optind]);
+	qcow2_devices_free(&devices);
+	return ret;
+}
+
+const struct qcow2_command qcow2_command_detach = {
+	.name = "detach",
+	.usage = "DEVICE|IMAGE|--all",
+	.summary = "Detach a device",
+	.help =
+		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device. Returns when\n"
+		"the device is gone and its images are closed.\n"
+		"\n"
+		"  --all                    detach all that are not in use; fails if some are\n",
+	.run = run,
+};

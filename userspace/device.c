@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "chain.h"
+#include "device.h"
+#include "node.h"
+#include "output.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+int qcow2_devices_read(struct qcow2_devices *devices, struct qcow2_error *err)
+{
+	memset(devices, 0, sizeof(*devices));
+	return qcow2_nl_open(&devices->nl, err) ?:
+	       qcow2_nl_list(devices->nl, &devices->list, &devices->count, err);
+}
+
+void qcow2_devices_free(struct qcow2_devices *devices)
+{
+	qcow2_nl_free_list(devices->list, devices->count);
+	qcow2_nl_close(devices->nl);
+}
+
+const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices *devices,
+						     int index)
+{
+	unsigned int i;
+
+	for (i = 0; i < devices->count; i++)
+		if (devices->list[i].index == index)
+			return &devices->list[i];
+	return NULL;
+}
+
+bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st)
+{
+	return device->nr_layers && device->layers[0].ino == st->st_ino &&
+	       device->layers[0].dev == st->st_dev;
+}
+
+static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
+{
+	struct json_object *o = json_object_new_object();
+	char dev[32];
+
+	snprintf(dev, sizeof(dev), "%u:%u", major(layer->dev), minor(layer->dev));
+	qcow2_output_add_str(o, "filename", layer->path);
+	qcow2_output_add_str(o, "format", qcow2_chain_format_name(layer->format));
+	qcow2_output_add_int(o, "virtual-size", layer->size);
+	if (layer->cluster_size)
+		qcow2_output_add_int(o, "cluster-size", layer->cluster_size);
+	qcow2_output_add_bool(o, "direct-io", layer->direct_io);
+	qcow2_output_add_str(o, "file-device", dev);
+	qcow2_output_add_int(o, "file-inode", layer->ino);
+	return o;
+}
+
+static struct json_object *stats_json(const struct qcow2_nl_device *device)
+{
+	static const char *const name[QCOW2BLK_A_STAT_MAX + 1] = {
+		[QCOW2BLK_A_STAT_REQUESTS] = "requests",
+		[QCOW2BLK_A_STAT_FILE_READS] = "file-reads",
+		[QCOW2BLK_A_STAT_INLINE] = "inline",
+		[QCOW2BLK_A_STAT_SLICE_HITS] = "slice-hits",
+		[QCOW2BLK_A_STAT_SLICE_MISSES] = "slice-misses",
+		[QCOW2BLK_A_STAT_SLICE_EVICTIONS] = "slice-evictions",
+		[QCOW2BLK_A_STAT_DECOMPRESSIONS] = "decompressions",
+		[QCOW2BLK_A_STAT_DECOMPRESSED_HITS] = "decompressed-hits",
+		[QCOW2BLK_A_STAT_ERRORS] = "errors",
+	};
+	struct json_object *o = json_object_new_object();
+	unsigned int i;
+
+	for (i = 0; i <= QCOW2BLK_A_STAT_MAX; i++)
+		if (name[i])
+			qcow2_output_add_int(o, name[i], device->stats[i]);
+	return o;
+}
+
+struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *layers = json_object_new_array();
+	char path[QCOW2_NODE_NAME_LEN];
+	unsigned int i;
+
+	qcow2_output_add_str(o, "device", qcow2_node_path(device->index, path));
+	qcow2_output_add_int(o, "virtual-size", device->size);
+	qcow2_output_add_bool(o, "read-only", device->flags & QCOW2BLK_F_READ_ONLY);
+	qcow2_output_add_bool(o, "partscan", !(device->flags & QCOW2BLK_F_NO_PARTSCAN));
+	qcow2_output_add_int(o, "cache-size", device->cache_size);
+	for (i = 0; i < device->nr_layers; i++)
+		json_object_array_add(layers, layer_json(&device->layers[i]));
+	json_object_object_add(o, "layers", layers);
+	json_object_object_add(o, "stats", stats_json(device));
+	return o;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Attached devices as the commands see them: found by name or image, shown as JSON. */
+#ifndef QCOW2CTL_DEVICE_H
+#define QCOW2CTL_DEVICE_H
+
+#include "nl.h"
+
+#include <json-c/json.h>
+#include <sys/stat.h>
+
+/**
+ * struct qcow2_devices - all attached devices, at one moment
+ * @nl: the connection; NULL where the module is not loaded.
+ * @list: by rising index.
+ * @count: how many.
+ */
+struct qcow2_devices {
+	struct qcow2_nl *nl;
+	struct qcow2_nl_device *list;
+	unsigned int count;
+};
+
+/**
+ * qcow2_devices_read() - ask the kernel
+ * @devices: (out) to be given to qcow2_devices_free(), also on error.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, also where the module is not loaded, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_devices_read(struct qcow2_devices *devices, struct qcow2_error *err);
+
+/**
+ * qcow2_devices_free() - release what qcow2_devices_read() took
+ * @devices: the devices.
+ */
+void qcow2_devices_free(struct qcow2_devices *devices);
+
+/**
+ * qcow2_devices_by_index() - find a device by its number
+ * @devices: where to look.
+ * @index: the number.
+ *
+ * Return: the device, or NULL.
+ */
+const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices *devices,
+						     int index);
+
+/**
+ * qcow2_device_is_of() - is this file the top layer of a device?
+ * @device: the device.
+ * @st: the file.
+ *
+ * Return: true if so.
+ */
+bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st);
+
+/**
+ * qcow2_device_json() - describe a device
+ * @device: the device.
+ *
+ * Return: a new JSON object.
+ */
+struct json_object *qcow2_device_json(const struct qcow2_nl_device *device);
+
+#endif /* QCOW2CTL_DEVICE_H */

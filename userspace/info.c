@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What an image is. Keys and words are those of qemu-img info. */
+#include "chain.h"
+#include "command.h"
+#include "device.h"
+#include "node.h"
+#include "output.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/*
+ * All that is known of one image.
+ * @broken: why the chain or the snapshot table cannot be followed; empty if it can.
+ * @device: where the user named a device, that one; else NULL.
+ */
+struct info {
+	struct qcow2_chain chain;
+	struct qcow2_snapshot *snapshots;
+	struct qcow2_error broken;
+	struct qcow2_devices devices;
+	const struct qcow2_nl_device *device;
+};
+
+static const struct qcow2_layer *top_of(const struct info *info)
+{
+	return &info->chain.layer[0];
+}
+
+static const struct qcow2_header *header_of(const struct qcow2_layer *layer)
+{
+	return layer->format == QCOW2BLK_FORMAT_QCOW2 ? &layer->image.header : NULL;
+}
+
+static uint64_t virtual_size(const struct qcow2_layer *layer)
+{
+	return header_of(layer) ? header_of(layer)->size : layer->file_size;
+}
+
+static const char *compression_name(const struct qcow2_header *h)
+{
+	return h->compression_type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";
+}
+
+static bool has(const struct qcow2_header *h, uint64_t feature)
+{
+	return h->incompatible_features & feature;
+}
+
+static char *data_file(const struct qcow2_layer *layer)
+{
+	struct qcow2_error err;
+	char *name;
+
+	qcow2_image_string(&layer->image, &header_of(layer)->data_file, layer->name,
+			   "data file name", &name, &err);
+	return name;
+}
+
+/* What only version 3 can say; v2 images have none of it. */
+static void add_v3(struct json_object *data, const struct qcow2_layer *layer)
+{
+	const struct qcow2_header *h = header_of(layer);
+	char *name = data_file(layer);
+
+	qcow2_output_add_bool(data, "lazy-refcounts",
+			      h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS);
+	qcow2_output_add_int(data, "refcount-bits", 1U << h->refcount_order);
+	qcow2_output_add_bool(data, "corrupt", has(h, QCOW2_INCOMPAT_CORRUPT));
+	qcow2_output_add_bool(data, "extended-l2", has(h, QCOW2_INCOMPAT_EXTL2));
+	if (has(h, QCOW2_INCOMPAT_DATA_FILE)) {
+		qcow2_output_add_str(data, "data-file", name);
+		qcow2_output_add_bool(data, "data-file-raw",
+				      h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+	}
+	free(name);
+}
+
+static struct json_object *format_specific(const struct qcow2_layer *layer)
+{
+	const struct qcow2_header *h = header_of(layer);
+	struct json_object *o = json_object_new_object();
+	struct json_object *data = json_object_new_object();
+	struct json_object *encrypt;
+
+	qcow2_output_add_str(data, "compat", h->version == 2 ? "0.10" : "1.1");
+	qcow2_output_add_str(data, "compression-type", compression_name(h));
+	if (h->version == 2)
+		qcow2_output_add_int(data, "refcount-bits", 16);
+	else
+		add_v3(data, layer);
+	if (h->crypt_method) {
+		encrypt = json_object_new_object();
+		qcow2_output_add_str(encrypt, "format",
+				     h->crypt_method == QCOW2_CRYPT_LUKS ? "luks" : "aes");
+		json_object_object_add(data, "encrypt", encrypt);
+	}
+	qcow2_output_add_str(o, "type", "qcow2");
+	json_object_object_add(o, "data", data);
+	return o;
+}
+
+static void add_backing(struct json_object *o, const struct qcow2_layer *layer)
+{
+	struct qcow2_error err;
+	char *path;
+
+	if (!layer->backing_name)
+		return;
+	qcow2_output_add_str(o, "backing-filename", layer->backing_name);
+	if (!qcow2_chain_backing_path(layer, &path, &err))
+		qcow2_output_add_str(o, "full-backing-filename", path);
+	qcow2_output_add_str(o, "backing-filename-format", layer->backing_format);
+	free(path);
+}
+
+static struct json_object *snapshot_json(const struct qcow2_snapshot *s)
+{
+	struct json_object *o = json_object_new_object();
+
+	qcow2_output_add_str(o, "id", s->id);
+	qcow2_output_add_str(o, "name", s->name);
+	qcow2_output_add_int(o, "vm-state-size", s->vm_state_size);
+	qcow2_output_add_int(o, "date-sec", s->date_sec);
+	qcow2_output_add_int(o, "date-nsec", s->date_nsec);
+	qcow2_output_add_int(o, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
+	qcow2_output_add_int(o, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
+	if (s->icount != UINT64_MAX)
+		qcow2_output_add_int(o, "icount", s->icount);
+	return o;
+}
+
+static void add_snapshots(struct json_object *o, const struct info *info)
+{
+	const struct qcow2_header *h = header_of(top_of(info));
+	struct json_object *list;
+	uint32_t i;
+
+	if (!info->snapshots)
+		return;
+	list = json_object_new_array();
+	for (i = 0; i < h->nb_snapshots; i++)
+		json_object_array_add(list, snapshot_json(&info->snapshots[i]));
+	json_object_object_add(o, "snapshots", list);
+}
+
+static struct json_object *chain_json(const struct info *info)
+{
+	struct json_object *list = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < info->chain.depth; i++) {
+		const struct qcow2_layer *layer = &info->chain.layer[i];
+		struct json_object *o = json_object_new_object();
+
+		qcow2_output_add_str(o, "filename", layer->path);
+		qcow2_output_add_str(o, "format", qcow2_chain_format_name(layer->format));
+		qcow2_output_add_int(o, "virtual-size", virtual_size(layer));
+		qcow2_output_add_int(o, "actual-size", layer->st.st_blocks * 512ULL);
+		if (header_of(layer))
+			qcow2_output_add_int(o, "cluster-size", header_of(layer)->cluster_size);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+/* The devices that the image is attached as. */
+static struct json_object *attached_json(const struct info *info)
+{
+	struct json_object *list = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < info->devices.count; i++)
+		if (qcow2_device_is_of(&info->devices.list[i], &top_of(info)->st))
+			json_object_array_add(list, qcow2_device_json(&info->devices.list[i]));
+	return list;
+}
+
+static void print_json(const struct info *info)
+{
+	const struct qcow2_layer *top = top_of(info);
+	const struct qcow2_header *h = header_of(top);
+	struct json_object *o = json_object_new_object();
+
+	qcow2_output_add_str(o, "filename", top->name);
+	qcow2_output_add_str(o, "format", qcow2_chain_format_name(top->format));
+	qcow2_output_add_int(o, "virtual-size", virtual_size(top));
+	qcow2_output_add_int(o, "actual-size", top->st.st_blocks * 512ULL);
+	if (h) {
+		qcow2_output_add_int(o, "cluster-size", h->cluster_size);
+		if (h->crypt_method)
+			qcow2_output_add_bool(o, "encrypted", true);
+		add_backing(o, top);
+		add_snapshots(o, info);
+		json_object_object_add(o, "format-specific", format_specific(top));
+	}
+	qcow2_output_add_bool(o, "dirty-flag", h && has(h, QCOW2_INCOMPAT_DIRTY));
+	json_object_object_add(o, "chain", chain_json(info));
+	if (info->broken.text[0])
+		qcow2_output_add_str(o, "error", info->broken.text);
+	json_object_object_add(o, "attached", attached_json(info));
+	qcow2_output_json(o);
+}
+
+static void print_text(const char *key, const char *value)
+{
+	printf("%s: ", key);
+	qcow2_output_text(stdout, value);
+	putchar('\n');
+}
+
+static void print_backing(const struct qcow2_layer *layer)
+{
+	struct qcow2_error err;
+	char *path;
+
+	if (!layer->backing_name)
+		return;
+	fputs("backing file: ", stdout);
+	qcow2_output_text(stdout, layer->backing_name);
+	if (!qcow2_chain_backing_path(layer, &path, &err) && strcmp(path, layer->backing_name)) {
+		fputs(" (actual path: ", stdout);
+		qcow2_output_text(stdout, path);
+		putchar(')');
+	}
+	putchar('\n');
+	if (layer->backing_format)
+		print_text("backing file format", layer->backing_format);
+	free(path);
+}
+
+enum column { ID, TAG, VM_SIZE, DATE, VM_CLOCK, NR_COLUMNS };
+
+static void fill_row(const struct qcow2_snapshot *s, char **cells)
+{
+	uint64_t ms = s->vm_clock_nsec / 1000000;
+	char size[QCOW2_OUTPUT_SIZE_LEN], date[64] = "?";
+	time_t seconds = s->date_sec;
+	struct tm tm;
+
+	if (localtime_r(&seconds, &tm))
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	cells[ID] = qcow2_output_cell("%s", s->id);
+	cells[TAG] = qcow2_output_cell("%s", s->name);
+	cells[VM_SIZE] = qcow2_output_cell("%s", qcow2_output_size(s->vm_state_size, size));
+	cells[DATE] = qcow2_output_cell("%s", date);
+	cells[VM_CLOCK] = qcow2_output_cell("%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64,
+					    ms / 3600000, ms / 60000 % 60, ms / 1000 % 60,
+					    ms % 1000);
+}
+
+static void print_snapshots(const struct info *info)
+{
+	static char *const headings[NR_COLUMNS] = {
+		"ID", "TAG", "VM SIZE", "DATE", "VM CLOCK",
+	};
+	uint32_t i, count = info->snapshots ? header_of(top_of(info))->nb_snapshots : 0;
+	char **cells;
+
+	if (!count)
+		return;
+	cells = calloc((size_t)NR_COLUMNS * (count + 1), sizeof(*cells));
+	if (!cells)
+		qcow2_error_nomem();
+	memcpy(cells, headings, sizeof(headings));
+	for (i = 0; i < count; i++)
+		fill_row(&info->snapshots[i], cells + NR_COLUMNS * (i + 1));
+	puts("Snapshot list:");
+	qcow2_output_table(NR_COLUMNS, count + 1, cells);
+	for (i = NR_COLUMNS; i < NR_COLUMNS * (count + 1); i++)
+		free(cells[i]);
+	free(cells);
+}
+
+static const char *yes(bool value)
+{
+	return value ? "true" : "false";
+}
+
+static void print_specific(const struct qcow2_layer *layer)
+{
+	const struct qcow2_header *h = header_of(layer);
+	char *name;
+
+	puts("Format specific information:");
+	printf("    compat: %s\n", h->version == 2 ? "0.10" : "1.1");
+	printf("    compression type: %s\n", compression_name(h));
+	if (h->version > 2)
+		printf("    lazy refcounts: %s\n",
+		       yes(h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS));
+	printf("    refcount bits: %u\n", 1U << h->refcount_order);
+	if (h->crypt_method)
+		printf("    encrypt:\n        format: %s\n",
+		       h->crypt_method == QCOW2_CRYPT_LUKS ? "luks" : "aes");
+	if (h->version == 2)
+		return;
+	name = data_file(layer);
+	if (name)
+		print_text("    data file", name);
+	free(name);
+	printf("    corrupt: %s\n", yes(has(h, QCOW2_INCOMPAT_CORRUPT)));
+	printf("    extended l2: %s\n", yes(has(h, QCOW2_INCOMPAT_EXTL2)));
+}
+
+static void print_chain(const struct info *info)
+{
+	unsigned int i;
+
+	if (info->chain.depth == 1)
+		return;
+	puts("chain:");
+	for (i = 0; i < info->chain.depth; i++) {
+		printf("    %u: ", i);
+		qcow2_output_text(stdout, info->chain.layer[i].path);
+		printf(" (%s)\n", qcow2_chain_format_name(info->chain.layer[i].format));
+	}
+}
+
+static void print_attached(const struct info *info)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+	unsigned int i;
+
+	for (i = 0; i < info->devices.count; i++)
+		if (qcow2_device_is_of(&info->devices.list[i], &top_of(info)->st))
+			printf("attached as: %s\n",
+			       qcow2_node_path(info->devices.list[i].index, path));
+}
+
+static void print_human(const struct info *info)
+{
+	const struct qcow2_layer *top = top_of(info);
+	const struct qcow2_header *h = header_of(top);
+	char size[QCOW2_OUTPUT_SIZE_LEN];
+
+	print_text("image", top->name);
+	printf("file format: %s\n", qcow2_chain_format_name(top->format));
+	printf("virtual size: %s (%" PRIu64 " bytes)\n",
+	       qcow2_output_size(virtual_size(top), size), virtual_size(top));
+	printf("disk size: %s\n", qcow2_output_size(top->st.st_blocks * 512ULL, size));
+	if (h) {
+		if (h->crypt_method)
+			puts("encrypted: yes");
+		printf("cluster_size: %u\n", h->cluster_size);
+		if (has(h, QCOW2_INCOMPAT_DIRTY))
+			puts("cleanly shut down: no");
+		print_backing(top);
+		print_snapshots(info);
+		print_specific(top);
+	}
+	print_chain(info);
+	print_attached(info);
+}
+
+/* The image to look at: @name itself, or the top of the device that it names. */
+static int find_image(struct info *info, const char *name, const char **image,
+		      enum qcow2blk_format *format, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+	int index;
+
+	*image = name;
+	*format = QCOW2BLK_FORMAT_QCOW2;
+	if (!qcow2_node_parse(name, &index))
+		return 0;
+	info->device = qcow2_devices_by_index(&info->devices, index);
+	qcow2_node_path(index, path);
+	if (!info->device)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, path,
+				       "no such device; see qcow2ctl list");
+	if (!info->device->nr_layers || !info->device->layers[0].path)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "only root sees its images; try sudo");
+	*image = info->device->layers[0].path;
+	*format = info->device->layers[0].format;
+	return 0;
+}
+
+static int read_image(struct info *info, const char *name, struct qcow2_error *err)
+{
+	struct qcow2_chain_policy policy;
+	enum qcow2blk_format format;
+	const struct qcow2_layer *top;
+	const char *image;
+	int ret;
+
+	qcow2_chain_policy_init(&policy);
+	ret = find_image(info, name, &image, &format, err) ?:
+	      qcow2_chain_open_top(&info->chain, image, format, &policy, err);
+	if (ret)
+		return ret;
+	top = top_of(info);
+	if (info->device && !qcow2_device_is_of(info->device, &top->st))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, image,
+				       "another file has this name now; the attached one was moved or deleted");
+
+	/* What was attached, was allowed then. */
+	policy.anywhere = info->device;
+	if (header_of(top) &&
+	    qcow2_image_snapshots(&top->image, top->fd, top->file_size, image,
+				  &info->snapshots, &info->broken))
+		return 0;
+	qcow2_chain_open_backing(&info->chain, &policy, &info->broken);
+	return 0;
+}
+
+static int show(const char *name, bool json)
+{
+	struct info info = { };
+	struct qcow2_error err;
+	int ret;
+
+	/* Without the module, images can be looked at all the same. */
+	if (qcow2_devices_read(&info.devices, &err))
+		qcow2_error_warn(NULL, "%s", err.text);
+	ret = read_image(&info, name, &err);
+	if (ret) {
+		qcow2_error_print(&err);
+	} else {
+		if (info.broken.text[0])
+			qcow2_error_warn(NULL, "%s", info.broken.text);
+		(json ? print_json : print_human)(&info);
+	}
+	qcow2_image_snapshots_free(info.snapshots, info.snapshots ?
+				   header_of(top_of(&info))->nb_snapshots : 0);
+	qcow2_chain_close(&info.chain);
+	qcow2_devices_free(&info.devices);
+	return ret;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ }
+	};
+	bool json = false;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt != 'j')
+			return qcow2_error_usage("info", NULL);
+		json = true;
+	}
+	if (argc - optind != 1)
+		return qcow2_error_usage("info", "give one DEVICE or IMAGE");
+	return show(argv[optind], json);
+}
+
+const struct qcow2_command qcow2_command_info = {
+	.name = "info",
+	.usage = "[--json] DEVICE|IMAGE",
+	.summary = "Show what an image is",
+	.help =
+		"Works without the module, on images that nobody has attached, too. Keys are those\n"
+		"of qemu-img info; 'chain' lists the image and its backing files, 'attached' the\n"
+		"devices that it is the top image of. Locks nothing: an image that a VM is writing\n"
+		"may show as dirty. Backing files that attach would refuse are not opened; what is\n"
+		"wrong with the chain is a warning, and 'error' in JSON.\n"
+		"\n"
+		"  --json                   as a JSON object\n",
+	.run = run,
+};

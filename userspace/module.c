@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "module.h"
+
+#include <errno.h>
+#include <libkmod.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#define MODULE_NAME	"qcow2blk"
+
+/* Returns 0 or a negative errno; -ENOENT where this kernel has no such module. */
+static int load(void)
+{
+	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	struct kmod_list *list = NULL, *item;
+	int ret;
+
+	if (!ctx)
+		qcow2_error_nomem();
+	/* The error is ours to tell. */
+	kmod_set_log_priority(ctx, 0);
+	ret = kmod_module_new_from_lookup(ctx, MODULE_NAME, &list);
+	if (!ret && !list)
+		ret = -ENOENT;
+	kmod_list_foreach(item, list) {
+		struct kmod_module *module = kmod_module_get_module(item);
+
+		ret = kmod_module_probe_insert_module(module, KMOD_PROBE_APPLY_BLACKLIST_ALIAS_ONLY,
+						      NULL, NULL, NULL, NULL);
+		kmod_module_unref(module);
+		if (ret)
+			break;
+	}
+	kmod_module_unref_list(list);
+	kmod_unref(ctx);
+	return ret;
+}
+
+static const char *remedy(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "it is not installed for this kernel: install the kernel's headers, then 'make install' or the DKMS package, which builds it for each kernel";
+	case EPERM:
+		return "only root may load modules (try sudo), and no one where kernel.modules_disabled or lockdown forbids it";
+	case ENOKEY:
+	case EKEYREJECTED:
+	case EKEYEXPIRED:
+	case EKEYREVOKED:
+		return "Secure Boot wants it signed with a key that this machine trusts: sign it and enroll the key with 'mokutil --import'";
+	case ENOEXEC:
+	case EINVAL:
+		return "it was built for another kernel: build and install it for this one; dmesg tells more";
+	default:
+		return "dmesg tells more; 'modprobe " MODULE_NAME "' tries it again";
+	}
+}
+
+int qcow2_module_load(struct qcow2_error *err)
+{
+	struct utsname uts;
+	int ret = load();
+
+	if (!ret || ret == -EEXIST)
+		return 0;
+	/* libkmod hands positive numbers back for a blacklisted module. */
+	if (ret > 0)
+		ret = -EACCES;
+	uname(&uts);
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+			       "cannot load the module " MODULE_NAME " into kernel %s: %s; %s",
+			       uts.release, strerror(-ret), remedy(-ret));
+}

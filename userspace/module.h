@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Load the module. The only user of libkmod. */
+#ifndef QCOW2CTL_MODULE_H
+#define QCOW2CTL_MODULE_H
+
+#include "error.h"
+
+/**
+ * qcow2_module_load() - load qcow2blk into the running kernel
+ * @err: (out) filled in on error: names the kernel and the remedy.
+ *
+ * Return: 0, also where it is loaded already, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_module_load(struct qcow2_error *err);
+
+#endif /* QCOW2CTL_MODULE_H */

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "nl.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/genetlink.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+/* A request for a full chain takes 2 KiB; a description, with its paths, at most this. */
+#define REQUEST_LEN	8192
+#define ANSWER_LEN	(256 * 1024)
+
+struct qcow2_nl {
+	struct mnl_socket *socket;
+	uint32_t seq;
+	uint16_t family;
+	char request[REQUEST_LEN];
+	char answer[ANSWER_LEN];
+};
+
+/* A refusal: what the kernel has said with it. */
+struct refusal {
+	int error;		/* positive errno */
+	const char *sentence;	/* or NULL */
+	uint32_t off;		/* of the attribute to blame in the request, or 0 */
+};
+
+static struct nlmsghdr *start(struct qcow2_nl *nl, uint16_t type, uint16_t flags, uint8_t cmd,
+			      uint8_t version)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(nl->request);
+	struct genlmsghdr *genl;
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	nlh->nlmsg_seq = ++nl->seq;
+	genl = mnl_nlmsg_put_extra_header(nlh, sizeof(*genl));
+	genl->cmd = cmd;
+	genl->version = version;
+	return nlh;
+}
+
+static void read_refusal(const struct nlmsghdr *nlh, struct refusal *refusal)
+{
+	const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *attr;
+	unsigned int len = sizeof(*e);
+
+	refusal->error = -e->error;
+	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS))
+		return;
+	/* With the request, or, as asked for, with its header only. */
+	if (!(nlh->nlmsg_flags & NLM_F_CAPPED))
+		len += mnl_nlmsg_get_payload_len(&e->msg);
+	mnl_attr_for_each(attr, nlh, len) {
+		switch (mnl_attr_get_type(attr)) {
+		case NLMSGERR_ATTR_MSG:
+			if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
+				refusal->sentence = mnl_attr_get_str(attr);
+			break;
+		case NLMSGERR_ATTR_OFFS:
+			if (mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+				refusal->off = mnl_attr_get_u32(attr);
+			break;
+		}
+	}
+}
+
+/* A dump that fails on the way ends with the error. */
+static int dump_error(const struct nlmsghdr *nlh)
+{
+	int status = 0;
+
+	if (mnl_nlmsg_get_payload_len(nlh) >= sizeof(status))
+		memcpy(&status, mnl_nlmsg_get_payload(nlh), sizeof(status));
+	return status < 0 ? -status : 0;
+}
+
+/*
+ * Send the request and give each message of the answer to @take, up to the
+ * acknowledgement or the end of the dump. Returns 0 or a negative errno; the strings
+ * of @refusal live in the answer's buffer.
+ */
+static int talk(struct qcow2_nl *nl, const struct nlmsghdr *request,
+		int (*take)(const struct nlmsghdr *nlh, void *data), void *data,
+		struct refusal *refusal)
+{
+	const struct nlmsghdr *nlh;
+	ssize_t len;
+	int left, ret;
+
+	memset(refusal, 0, sizeof(*refusal));
+	if (mnl_socket_sendto(nl->socket, request, request->nlmsg_len) < 0)
+		return -(refusal->error = errno);
+	for (;;) {
+		len = mnl_socket_recvfrom(nl->socket, nl->answer, sizeof(nl->answer));
+		if (len < 0 && errno == EINTR)
+			continue;
+		if (len < 0)
+			return -(refusal->error = errno);
+		nlh = (const struct nlmsghdr *)nl->answer;
+		for (left = len; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+			if (nlh->nlmsg_seq != request->nlmsg_seq)
+				continue;
+			switch (nlh->nlmsg_type) {
+			case NLMSG_ERROR:
+				read_refusal(nlh, refusal);
+				return -refusal->error;
+			case NLMSG_DONE:
+				return -(refusal->error = dump_error(nlh));
+			default:
+				ret = take ? take(nlh, data) : 0;
+				if (ret)
+					return -(refusal->error = -ret);
+			}
+		}
+	}
+}
+
+static int take_family(const struct nlmsghdr *nlh, void *data)
+{
+	const struct nlattr *attr;
+	uint16_t *family = data;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr))
+		if (mnl_attr_get_type(attr) == CTRL_ATTR_FAMILY_ID &&
+		    mnl_attr_validate(attr, MNL_TYPE_U16) >= 0)
+			*family = mnl_attr_get_u16(attr);
+	return 0;
+}
+
+static int find_family(struct qcow2_nl *nl, struct refusal *refusal)
+{
+	struct nlmsghdr *nlh = start(nl, GENL_ID_CTRL, 0, CTRL_CMD_GETFAMILY, 1);
+
+	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, QCOW2BLK_GENL_NAME);
+	return talk(nl, nlh, take_family, &nl->family, refusal);
+}
+
+static int connect_kernel(struct qcow2_nl *nl)
+{
+	int on = 1;
+
+	nl->socket = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
+	if (!nl->socket || mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
+	    mnl_socket_setsockopt(nl->socket, NETLINK_EXT_ACK, &on, sizeof(on)) < 0 ||
+	    mnl_socket_setsockopt(nl->socket, NETLINK_CAP_ACK, &on, sizeof(on)) < 0)
+		return -errno;
+	nl->seq = time(NULL);
+	return 0;
+}
+
+int qcow2_nl_open(struct qcow2_nl **out, struct qcow2_error *err)
+{
+	struct qcow2_nl *nl = calloc(1, sizeof(*nl));
+	struct refusal refusal;
+	int ret;
+
+	*out = NULL;
+	if (!nl)
+		qcow2_error_nomem();
+	ret = connect_kernel(nl);
+	if (!ret)
+		ret = find_family(nl, &refusal);
+	if (!ret) {
+		*out = nl;
+		return 0;
+	}
+	qcow2_nl_close(nl);
+	if (ret == -ENOENT)
+		return 0;
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+			       "cannot talk to the kernel by generic netlink: %s",
+			       strerror(-ret));
+}
+
+void qcow2_nl_close(struct qcow2_nl *nl)
+{
+	if (nl && nl->socket)
+		mnl_socket_close(nl->socket);
+	free(nl);
+}
+
+static int refused(const struct refusal *refusal, int code, const char *file,
+		   struct qcow2_error *err)
+{
+	const char *why = refusal->sentence ? refusal->sentence : strerror(refusal->error);
+
+	/* Said before the kernel looks at anything else, and without a sentence. */
+	if (refusal->error == EPERM && !refusal->sentence)
+		why = "the kernel lets only root (CAP_SYS_ADMIN) do that; try sudo";
+	return qcow2_error_set(err, code, file, "%s", why);
+}
+
+static int take_attached(const struct nlmsghdr *nlh, void *data)
+{
+	struct qcow2_nl_device *device = data;
+	const struct nlattr *attr;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr)) {
+		switch (mnl_attr_get_type(attr)) {
+		case QCOW2BLK_A_INDEX:
+			if (mnl_attr_validate(attr, MNL_TYPE_U32) < 0)
+				return -EBADMSG;
+			device->index = mnl_attr_get_u32(attr);
+			break;
+		case QCOW2BLK_A_SIZE:
+			if (mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
+				return -EBADMSG;
+			device->size = mnl_attr_get_u64(attr);
+			break;
+		}
+	}
+	return 0;
+}
+
+/* @begin: (out) where each layer's attribute begins in the request, and the last one ends. */
+static void put_layers(struct nlmsghdr *nlh, const struct qcow2_nl_device *device,
+		       uint32_t *begin)
+{
+	struct nlattr *layers, *layer;
+	unsigned int i;
+
+	layers = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYERS);
+	for (i = 0; i < device->nr_layers; i++) {
+		begin[i] = nlh->nlmsg_len;
+		layer = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYER);
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, device->layers[i].fd);
+		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT, device->layers[i].format);
+		mnl_attr_nest_end(nlh, layer);
+	}
+	begin[i] = nlh->nlmsg_len;
+	mnl_attr_nest_end(nlh, layers);
+}
+
+/* The file that a refusal is about: that of the layer which it points into, or the top. */
+static const char *blamed(const struct qcow2_nl_device *device, const uint32_t *begin,
+			  uint32_t off)
+{
+	unsigned int i;
+
+	for (i = 0; i < device->nr_layers; i++)
+		if (off >= begin[i] && off < begin[i + 1])
+			return device->layers[i].name;
+	return device->layers[0].name;
+}
+
+int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
+		    struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_ATTACH,
+				     QCOW2BLK_GENL_VERSION);
+	uint32_t begin[QCOW2BLK_MAX_LAYERS + 1];
+	struct refusal refusal;
+
+	if (device->index != QCOW2_NL_ANY_INDEX)
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, device->index);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, device->flags);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_DIRECT_IO, device->direct_io);
+	if (device->cache_size)
+		mnl_attr_put_u64(nlh, QCOW2BLK_A_CACHE_SIZE, device->cache_size);
+	put_layers(nlh, device, begin);
+
+	if (!talk(nl, nlh, take_attached, device, &refusal))
+		return 0;
+	return refused(&refusal, QCOW2_EXIT_FAILED, blamed(device, begin, refusal.off), err);
+}
+
+int qcow2_nl_detach(struct qcow2_nl *nl, int index, bool *busy, struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_DETACH,
+				     QCOW2BLK_GENL_VERSION);
+	struct refusal refusal;
+	char name[32];
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	*busy = false;
+	if (!talk(nl, nlh, NULL, NULL, &refusal))
+		return 0;
+	*busy = refusal.error == EBUSY;
+	snprintf(name, sizeof(name), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+		       name, err);
+}
+
+struct list {
+	struct qcow2_nl_device *devices;
+	unsigned int count;
+};
+
+static bool read_u64(const struct nlattr *attr, uint64_t *value)
+{
+	if (mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
+		return false;
+	*value = mnl_attr_get_u64(attr);
+	return true;
+}
+
+static bool read_u32(const struct nlattr *attr, uint32_t *value)
+{
+	if (mnl_attr_validate(attr, MNL_TYPE_U32) < 0)
+		return false;
+	*value = mnl_attr_get_u32(attr);
+	return true;
+}
+
+static bool read_u8(const struct nlattr *attr, uint8_t *value)
+{
+	if (mnl_attr_validate(attr, MNL_TYPE_U8) < 0)
+		return false;
+	*value = mnl_attr_get_u8(attr);
+	return true;
+}
+
+static bool read_path(const struct nlattr *attr, char **path)
+{
+	if (*path || mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0)
+		return false;
+	*path = strdup(mnl_attr_get_str(attr));
+	if (!*path)
+		qcow2_error_nomem();
+	return true;
+}
+
+/* The kernel's 32-bit encoding, which stat(2) uses too: see new_encode_dev(). */
+static dev_t decode_dev(uint32_t dev)
+{
+	return makedev((dev & 0xfff00) >> 8, (dev & 0xff) | ((dev >> 12) & 0xfff00));
+}
+
+static bool take_layer(const struct nlattr *nest, struct qcow2_nl_layer *layer)
+{
+	const struct nlattr *attr;
+	uint8_t direct_io;
+	uint32_t dev;
+	bool ok = true;
+
+	mnl_attr_for_each_nested(attr, nest) {
+		switch (mnl_attr_get_type(attr)) {
+		case QCOW2BLK_A_LAYER_FORMAT:
+			ok &= read_u8(attr, &layer->format);
+			break;
+		case QCOW2BLK_A_LAYER_PATH:
+			ok &= read_path(attr, &layer->path);
+			break;
+		case QCOW2BLK_A_LAYER_DEV:
+			ok &= read_u32(attr, &dev);
+			layer->dev = ok ? decode_dev(dev) : 0;
+			break;
+		case QCOW2BLK_A_LAYER_INO:
+			ok &= read_u64(attr, &layer->ino);
+			break;
+		case QCOW2BLK_A_LAYER_DIRECT_IO:
+			ok &= read_u8(attr, &direct_io);
+			layer->direct_io = ok && direct_io;
+			break;
+		case QCOW2BLK_A_LAYER_CLUSTER_SIZE:
+			ok &= read_u32(attr, &layer->cluster_size);
+			break;
+		case QCOW2BLK_A_LAYER_SIZE:
+			ok &= read_u64(attr, &layer->size);
+			break;
+		}
+	}
+	return ok;
+}
+
+static bool take_layers(const struct nlattr *nest, struct qcow2_nl_device *device)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each_nested(attr, nest) {
+		if (mnl_attr_get_type(attr) != QCOW2BLK_A_LAYER)
+			continue;
+		if (device->nr_layers == QCOW2BLK_MAX_LAYERS)
+			return false;
+		if (!take_layer(attr, &device->layers[device->nr_layers++]))
+			return false;
+	}
+	return true;
+}
+
+static bool take_stats(const struct nlattr *nest, struct qcow2_nl_device *device)
+{
+	const struct nlattr *attr;
+	unsigned int type;
+
+	mnl_attr_for_each_nested(attr, nest) {
+		type = mnl_attr_get_type(attr);
+		if (type > QCOW2BLK_A_STAT_PAD && type <= QCOW2BLK_A_STAT_MAX &&
+		    !read_u64(attr, &device->stats[type]))
+			return false;
+	}
+	return true;
+}
+
+static bool take_attr(const struct nlattr *attr, struct qcow2_nl_device *device)
+{
+	uint32_t index;
+
+	switch (mnl_attr_get_type(attr)) {
+	case QCOW2BLK_A_INDEX:
+		if (!read_u32(attr, &index))
+			return false;
+		device->index = index;
+		return true;
+	case QCOW2BLK_A_FLAGS:
+		return read_u32(attr, &device->flags);
+	case QCOW2BLK_A_CACHE_SIZE:
+		return read_u64(attr, &device->cache_size);
+	case QCOW2BLK_A_SIZE:
+		return read_u64(attr, &device->size);
+	case QCOW2BLK_A_LAYERS:
+		return take_layers(attr, device);
+	case QCOW2BLK_A_STATS:
+		return take_stats(attr, device);
+	default:
+		return true;
+	}
+}
+
+static int take_device(const struct nlmsghdr *nlh, void *data)
+{
+	struct list *list = data;
+	struct qcow2_nl_device *device;
+	const struct nlattr *attr;
+
+	device = reallocarray(list->devices, list->count + 1, sizeof(*device));
+	if (!device)
+		qcow2_error_nomem();
+	list->devices = device;
+	device += list->count++;
+	memset(device, 0, sizeof(*device));
+	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr))
+		if (!take_attr(attr, device))
+			return -EBADMSG;
+	return 0;
+}
+
+int qcow2_nl_list(struct qcow2_nl *nl, struct qcow2_nl_device **devices,
+		  unsigned int *count, struct qcow2_error *err)
+{
+	struct list list = { };
+	struct refusal refusal;
+	struct nlmsghdr *nlh;
+
+	*devices = NULL;
+	*count = 0;
+	if (!nl)
+		return 0;
+	nlh = start(nl, nl->family, NLM_F_DUMP, QCOW2BLK_CMD_GET, QCOW2BLK_GENL_VERSION);
+	if (talk(nl, nlh, take_device, &list, &refusal)) {
+		qcow2_nl_free_list(list.devices, list.count);
+		return refused(&refusal, QCOW2_EXIT_FAILED, "cannot list devices", err);
+	}
+	*devices = list.devices;
+	*count = list.count;
+	return 0;
+}
+
+void qcow2_nl_free_list(struct qcow2_nl_device *devices, unsigned int count)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < count; i++)
+		for (j = 0; j < devices[i].nr_layers; j++)
+			free(devices[i].layers[j].path);
+	free(devices);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Talk to the module. The only user of libmnl; the protocol is <linux/qcow2blk.h>. */
+#ifndef QCOW2CTL_NL_H
+#define QCOW2CTL_NL_H
+
+#include "error.h"
+
+#include <linux/qcow2blk.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct qcow2_nl;
+
+/**
+ * struct qcow2_nl_layer - one layer, in a request or as the kernel describes it
+ * @fd: (in) the open file.
+ * @name: (in) what to call it in an error.
+ * @format: (in, out) what it is.
+ * @path: (out) where it is now; NULL where the kernel does not tell.
+ * @dev: (out) device of the file.
+ * @ino: (out) its inode number.
+ * @direct_io: (out) is it read with direct I/O?
+ * @cluster_size: (out) bytes; 0 for a raw layer.
+ * @size: (out) bytes, virtual size.
+ */
+struct qcow2_nl_layer {
+	int fd;
+	const char *name;
+	uint8_t format;
+	char *path;
+	dev_t dev;
+	uint64_t ino;
+	bool direct_io;
+	uint32_t cluster_size;
+	uint64_t size;
+};
+
+#define QCOW2_NL_ANY_INDEX	(-1)
+
+/**
+ * struct qcow2_nl_device - a device: to be attached, or as the kernel describes it
+ * @index: its number; QCOW2_NL_ANY_INDEX lets the kernel choose. (in, out)
+ * @flags: enum qcow2blk_flags. (in, out)
+ * @direct_io: enum qcow2blk_direct_io. (in)
+ * @cache_size: bytes; 0 is the default. (in, out)
+ * @size: bytes, size of the disk. (out)
+ * @nr_layers: how many.
+ * @layers: top first.
+ * @stats: counters, by enum qcow2blk_stat_attr. (out)
+ */
+struct qcow2_nl_device {
+	int index;
+	uint32_t flags;
+	uint8_t direct_io;
+	uint64_t cache_size;
+	uint64_t size;
+	unsigned int nr_layers;
+	struct qcow2_nl_layer layers[QCOW2BLK_MAX_LAYERS];
+	uint64_t stats[QCOW2BLK_A_STAT_MAX + 1];
+};
+
+/**
+ * qcow2_nl_open() - find the module
+ * @nl: (out) the connection; NULL where the module is not loaded.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, also where the module is not loaded, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_open(struct qcow2_nl **nl, struct qcow2_error *err);
+
+/**
+ * qcow2_nl_close() - end the connection
+ * @nl: the connection or NULL.
+ */
+void qcow2_nl_close(struct qcow2_nl *nl);
+
+/**
+ * qcow2_nl_attach() - make a device of a chain
+ * @nl: the connection.
+ * @device: what to attach; @device->index and @device->size are filled in.
+ * @err: (out) filled in on error: the kernel's sentence, and the layer it is about.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
+		    struct qcow2_error *err);
+
+/**
+ * qcow2_nl_detach() - remove a device
+ * @nl: the connection.
+ * @index: which.
+ * @busy: (out) is it refused because the device is open?
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is none, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_detach(struct qcow2_nl *nl, int index, bool *busy, struct qcow2_error *err);
+
+/**
+ * qcow2_nl_list() - describe all devices
+ * @nl: the connection; NULL where the module is not loaded: there are none then.
+ * @devices: (out) by rising index, to be given to qcow2_nl_free_list().
+ * @count: (out) how many.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_list(struct qcow2_nl *nl, struct qcow2_nl_device **devices,
+		  unsigned int *count, struct qcow2_error *err);
+
+/**
+ * qcow2_nl_free_list() - release what qcow2_nl_list() allocated
+ * @devices: the list or NULL.
+ * @count: how many.
+ */
+void qcow2_nl_free_list(struct qcow2_nl_device *devices, unsigned int count);
+
+#endif /* QCOW2CTL_NL_H */

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "node.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/qcow2blk.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UDEV_CONTROL	"/run/udev/control"
+#define SECOND		1000000ULL
+#define WAIT		(10 * SECOND)
+#define NAP_NSEC	5000000L
+
+/* "qcow<index>" and nothing more. */
+static bool parse_name(const char *name, int *index)
+{
+	unsigned long n;
+	char *end;
+
+	if (strncmp(name, QCOW2BLK_DISK_NAME, strlen(QCOW2BLK_DISK_NAME)))
+		return false;
+	name += strlen(QCOW2BLK_DISK_NAME);
+	if (name[0] < '0' || name[0] > '9' || (name[0] == '0' && name[1]))
+		return false;
+	errno = 0;
+	n = strtoul(name, &end, 10);
+	if (errno || *end || n > QCOW2BLK_MAX_INDEX)
+		return false;
+	*index = n;
+	return true;
+}
+
+bool qcow2_node_parse(const char *text, int *index)
+{
+	char link[64], target[PATH_MAX];
+	struct stat st;
+	ssize_t len;
+
+	if (!strchr(text, '/'))
+		return parse_name(text, index);
+	if (!strncmp(text, "/dev/", 5) && parse_name(text + 5, index))
+		return true;
+	if (stat(text, &st) || !S_ISBLK(st.st_mode))
+		return false;
+	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(st.st_rdev),
+		 minor(st.st_rdev));
+	len = readlink(link, target, sizeof(target) - 1);
+	if (len <= 0)
+		return false;
+	target[len] = '\0';
+	return strrchr(target, '/') && parse_name(strrchr(target, '/') + 1, index);
+}
+
+const char *qcow2_node_path(int index, char path[QCOW2_NODE_NAME_LEN])
+{
+	snprintf(path, QCOW2_NODE_NAME_LEN, "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return path;
+}
+
+uint64_t qcow2_node_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * SECOND + ts.tv_nsec / 1000;
+}
+
+bool qcow2_node_nap(uint64_t end)
+{
+	struct timespec ts = { .tv_nsec = NAP_NSEC };
+
+	if (qcow2_node_now() >= end)
+		return false;
+	nanosleep(&ts, NULL);
+	return true;
+}
+
+/* Device number of "qcow0" or "qcow0p1", 0 where there is none. */
+static dev_t sysfs_dev(int index, const char *part)
+{
+	unsigned int maj, min;
+	char path[128];
+	dev_t dev = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/" QCOW2BLK_DISK_NAME "%d/%s%sdev", index,
+		 part ? part : "", part ? "/" : "");
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%u:%u", &maj, &min) == 2)
+		dev = makedev(maj, min);
+	fclose(f);
+	return dev;
+}
+
+static bool node_is_there(const char *name, dev_t dev)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	return !stat(path, &st) && S_ISBLK(st.st_mode) && st.st_rdev == dev;
+}
+
+static bool wait_node(const char *name, dev_t dev)
+{
+	uint64_t end = qcow2_node_now() + WAIT;
+
+	while (!node_is_there(name, dev))
+		if (!qcow2_node_nap(end))
+			return false;
+	return true;
+}
+
+int qcow2_node_wait(int index, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+	dev_t dev = sysfs_dev(index, NULL);
+
+	qcow2_node_path(index, path);
+	if (!dev)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "the kernel does not show it in /sys/block; is /sys mounted?");
+	if (!wait_node(path + strlen("/dev/"), dev))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "the node does not appear; is /dev a devtmpfs?");
+	return 0;
+}
+
+/* Call @each for the disk (part is NULL) and its partitions until one says no. */
+static bool for_each_part(int index, bool (*each)(int index, const char *part, void *data),
+			  void *data)
+{
+	char dir[64], prefix[32];
+	struct dirent *d;
+	bool ok;
+	DIR *parts;
+
+	ok = each(index, NULL, data);
+	snprintf(prefix, sizeof(prefix), QCOW2BLK_DISK_NAME "%dp", index);
+	snprintf(dir, sizeof(dir), "/sys/block/" QCOW2BLK_DISK_NAME "%d", index);
+	parts = opendir(dir);
+	if (!parts)
+		return ok;
+	while (ok && (d = readdir(parts)))
+		if (!strncmp(d->d_name, prefix, strlen(prefix)))
+			ok = each(index, d->d_name, data);
+	closedir(parts);
+	return ok;
+}
+
+static bool part_has_node(int index, const char *part, void *data)
+{
+	struct qcow2_error *err = data;
+
+	if (!part || wait_node(part, sysfs_dev(index, part)))
+		return true;
+	qcow2_error_set(err, QCOW2_EXIT_FAILED, part,
+			"the partition's node does not appear; is /dev a devtmpfs?");
+	return false;
+}
+
+int qcow2_node_scan_partitions(int index, struct qcow2_error *err)
+{
+	uint64_t end = qcow2_node_now() + WAIT;
+	char path[QCOW2_NODE_NAME_LEN];
+	int fd, ret;
+
+	fd = open(qcow2_node_path(index, path), O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path, "cannot open it: %s",
+				       strerror(errno));
+	do
+		ret = ioctl(fd, BLKRRPART) ? errno : 0;
+	while (ret == EBUSY && qcow2_node_nap(end));
+	close(fd);
+	if (ret)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "cannot read the partition table: %s; --no-partscan attaches without",
+				       strerror(ret));
+	return for_each_part(index, part_has_node, err) ? 0 : QCOW2_EXIT_FAILED;
+}
+
+bool qcow2_node_udev_runs(void)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = UDEV_CONTROL };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool runs;
+
+	/* A socket that an udevd left behind accepts nobody. EACCES: not ours, but alive. */
+	runs = fd >= 0 && (!connect(fd, (struct sockaddr *)&addr, sizeof(addr)) ||
+			   errno == EAGAIN || errno == EACCES);
+	if (fd >= 0)
+		close(fd);
+	return runs;
+}
+
+/*
+ * When udev was first done with a device, by its database; 0 where it is not. The
+ * entry is written after links and permissions are made.
+ */
+static uint64_t udev_done(dev_t dev)
+{
+	unsigned long long when = 0;
+	char path[64], line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/run/udev/data/b%u:%u", major(dev), minor(dev));
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (!when && fgets(line, sizeof(line), f))
+		if (sscanf(line, "I:%llu", &when) != 1)
+			when = 0;
+	fclose(f);
+	return when;
+}
+
+struct settle {
+	uint64_t since, end;
+};
+
+static bool part_settles(int index, const char *part, void *data)
+{
+	const struct settle *settle = data;
+	dev_t dev = sysfs_dev(index, part);
+
+	/* An older entry is that of a device that had this number before. */
+	while (udev_done(dev) < settle->since)
+		if (!qcow2_node_nap(settle->end))
+			return false;
+	return true;
+}
+
+void qcow2_node_settle(int index, uint64_t since)
+{
+	struct settle settle = { .since = since, .end = qcow2_node_now() + WAIT };
+	char path[QCOW2_NODE_NAME_LEN];
+
+	if (qcow2_node_udev_runs() && !for_each_part(index, part_settles, &settle))
+		qcow2_error_warn(qcow2_node_path(index, path),
+				 "udev is not done with it yet; links in /dev/disk may be missing");
+}
+
+dev_t qcow2_node_dev(int index)
+{
+	return sysfs_dev(index, NULL);
+}
+
+void qcow2_node_wait_gone(int index, dev_t dev)
+{
+	uint64_t end = qcow2_node_now() + WAIT;
+	char path[QCOW2_NODE_NAME_LEN];
+	bool udev_runs = qcow2_node_udev_runs();
+
+	qcow2_node_path(index, path);
+	/* Somebody may have attached another one meanwhile. */
+	while (!sysfs_dev(index, NULL) &&
+	       (node_is_there(path + strlen("/dev/"), dev) || (udev_runs && udev_done(dev))))
+		if (!qcow2_node_nap(end))
+			return;
+}
+
+/* Field number @n of @line, counted from 0, fields parted by one space. */
+static bool field(const char *line, unsigned int n, char *buf, size_t len)
+{
+	while (n-- && line)
+		line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
+	if (!line)
+		return false;
+	snprintf(buf, len, "%.*s", (int)strcspn(line, " \n"), line);
+	return true;
+}
+
+static bool find_mount(dev_t dev, char *where, size_t len)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char want[32], number[32], *line = NULL;
+	bool found = false;
+	size_t size = 0;
+
+	if (!f)
+		return false;
+	snprintf(want, sizeof(want), "%u:%u", major(dev), minor(dev));
+	while (!found && getline(&line, &size, f) > 0)
+		found = field(line, 2, number, sizeof(number)) && !strcmp(number, want) &&
+			field(line, 4, where, len);
+	free(line);
+	fclose(f);
+	return found;
+}
+
+static bool find_holder(int index, const char *part, char *holder, size_t len)
+{
+	bool found = false;
+	struct dirent *d;
+	char dir[128];
+	DIR *holders;
+
+	snprintf(dir, sizeof(dir), "/sys/block/" QCOW2BLK_DISK_NAME "%d/%s%sholders", index,
+		 part ? part : "", part ? "/" : "");
+	holders = opendir(dir);
+	if (!holders)
+		return false;
+	while (!found && (d = readdir(holders))) {
+		found = d->d_name[0] != '.';
+		if (found)
+			snprintf(holder, len, "%s", d->d_name);
+	}
+	closedir(holders);
+	return found;
+}
+
+static bool part_is_idle(int index, const char *part, void *data)
+{
+	char who[QCOW2_NODE_USER_LEN - 64], *text = data;
+
+	if (find_mount(sysfs_dev(index, part), who, sizeof(who)))
+		snprintf(text, QCOW2_NODE_USER_LEN, "mounted on %s", who);
+	else if (find_holder(index, part, who, sizeof(who)))
+		snprintf(text, QCOW2_NODE_USER_LEN, "used by %s", who);
+	return !text[0];
+}
+
+const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN])
+{
+	text[0] = '\0';
+	for_each_part(index, part_is_idle, text);
+	return text;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Device nodes: names, partitions, udev, and who keeps a device busy. */
+#ifndef QCOW2CTL_NODE_H
+#define QCOW2CTL_NODE_H
+
+#include "error.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define QCOW2_NODE_NAME_LEN	32
+#define QCOW2_NODE_USER_LEN	512
+
+/**
+ * qcow2_node_parse() - is this the name of a device?
+ * @text: "qcow0", "/dev/qcow0", or a path that leads to such a node.
+ * @index: (out) its number.
+ *
+ * Return: true if so; there need not be such a device. A partition is none.
+ */
+bool qcow2_node_parse(const char *text, int *index);
+
+/**
+ * qcow2_node_path() - the path of a device
+ * @index: its number.
+ * @path: (out) "/dev/qcow0".
+ *
+ * Return: @path.
+ */
+const char *qcow2_node_path(int index, char path[QCOW2_NODE_NAME_LEN]);
+
+/**
+ * qcow2_node_now() - the time, for qcow2_node_settle()
+ *
+ * Return: microseconds since boot, as udev counts them.
+ */
+uint64_t qcow2_node_now(void);
+
+/**
+ * qcow2_node_wait() - wait until the node of a new device is there
+ * @index: the device.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_node_wait(int index, struct qcow2_error *err);
+
+/**
+ * qcow2_node_scan_partitions() - have the kernel read the partition table
+ * @index: the device.
+ * @err: (out) filled in on error.
+ *
+ * Waits for those who have it open for a moment, as udev does, and then for the
+ * partitions' nodes. Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_node_scan_partitions(int index, struct qcow2_error *err);
+
+/**
+ * qcow2_node_settle() - wait until udev is done with a new device and its partitions
+ * @index: the device.
+ * @since: qcow2_node_now() before it was made.
+ *
+ * Does not wait where no udevd runs. After ten seconds it warns and goes on.
+ */
+void qcow2_node_settle(int index, uint64_t since);
+
+/**
+ * qcow2_node_dev() - device number of a device
+ * @index: the device.
+ *
+ * Return: the number; 0 where there is no such device.
+ */
+dev_t qcow2_node_dev(int index);
+
+/**
+ * qcow2_node_wait_gone() - wait until the node of a detached device is gone
+ * @index: the device.
+ * @dev: what qcow2_node_dev() said before.
+ *
+ * Also until udev has forgotten it, where udevd runs; ten seconds at most.
+ */
+void qcow2_node_wait_gone(int index, dev_t dev);
+
+/**
+ * qcow2_node_user() - who keeps a device busy?
+ * @index: the device.
+ * @text: (out) "mounted on /mnt", "used by dm-0", or an empty string: not known.
+ *
+ * Return: @text.
+ */
+const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN]);
+
+/**
+ * qcow2_node_udev_runs() - is there a udevd?
+ *
+ * Return: true if so: it opens devices for a moment when they come or change.
+ */
+bool qcow2_node_udev_runs(void);
+
+/**
+ * qcow2_node_nap() - one step of waiting
+ * @end: when to give up, see qcow2_node_now().
+ *
+ * Return: false, at once, when the time is over.
+ */
+bool qcow2_node_nap(uint64_t end);
+
+#endif /* QCOW2CTL_NODE_H */

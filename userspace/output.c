@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "output.h"
+#include "error.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Bytes of the UTF-8 character at @s, 0 where there is none. Control characters,
+ * U+0080 to U+009F among them, are characters here.
+ */
+static unsigned int utf8_len(const unsigned char *s)
+{
+	unsigned int len, i;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	len = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	for (i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	/* Too long a form, a surrogate, or beyond U+10FFFF. */
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+static bool is_control(const unsigned char *s)
+{
+	return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
+}
+
+void qcow2_output_text(FILE *out, const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	while (*s) {
+		unsigned int len = utf8_len(s);
+
+		if (len && !is_control(s))
+			fwrite(s, 1, len, out);
+		else
+			fputc('?', out);
+		s += len ? len : 1;
+	}
+}
+
+const char *qcow2_output_size(uint64_t bytes, char text[QCOW2_OUTPUT_SIZE_LEN])
+{
+	static const char *const prefix[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
+	unsigned int i = 0;
+	int exponent;
+
+	/* 1000 and not 1024 of one unit is where the next one begins: three digits. */
+	frexp(bytes / (1000.0 / 1024.0), &exponent);
+	if (exponent > 0)
+		i = (exponent - 1) / 10;
+	snprintf(text, QCOW2_OUTPUT_SIZE_LEN, "%0.3g %sB", (double)bytes / (1ULL << (i * 10)),
+		 prefix[i]);
+	return text;
+}
+
+char *qcow2_output_cell(const char *format, ...)
+{
+	char *cell;
+	va_list ap;
+	int len;
+
+	va_start(ap, format);
+	len = vasprintf(&cell, format, ap);
+	va_end(ap);
+	if (len < 0)
+		qcow2_error_nomem();
+	return cell;
+}
+
+void qcow2_output_table(unsigned int columns, unsigned int rows, char *const *cells)
+{
+	unsigned int row, col;
+	size_t width[columns];
+
+	memset(width, 0, sizeof(width));
+	for (row = 0; row < rows; row++) {
+		for (col = 0; col < columns; col++) {
+			size_t len = strlen(cells[row * columns + col]);
+
+			if (len > width[col])
+				width[col] = len;
+		}
+	}
+	for (row = 0; row < rows; row++) {
+		for (col = 0; col < columns; col++) {
+			const char *cell = cells[row * columns + col];
+
+			qcow2_output_text(stdout, cell);
+			if (col + 1 < columns)
+				printf("%*s", (int)(width[col] - strlen(cell) + 2), "");
+		}
+		putchar('\n');
+	}
+}
+
+void qcow2_output_json(struct json_object *value)
+{
+	puts(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PRETTY |
+					    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(value);
+}
+
+static void add(struct json_object *object, const char *key, struct json_object *value)
+{
+	if (!value || json_object_object_add(object, key, value))
+		qcow2_error_nomem();
+}
+
+void qcow2_output_add_str(struct json_object *object, const char *key, const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	char *clean, *to;
+
+	if (!text)
+		return;
+	clean = malloc(3 * strlen(text) + 1);
+	if (!clean)
+		qcow2_error_nomem();
+	for (to = clean; *s;) {
+		unsigned int len = utf8_len(s);
+
+		if (len) {
+			to = mempcpy(to, s, len);
+			s += len;
+		} else {
+			to = mempcpy(to, "\xef\xbf\xbd", 3);
+			s++;
+		}
+	}
+	*to = '\0';
+	add(object, key, json_object_new_string(clean));
+	free(clean);
+}
+
+void qcow2_output_add_int(struct json_object *object, const char *key, uint64_t value)
+{
+	add(object, key, json_object_new_uint64(value));
+}
+
+void qcow2_output_add_bool(struct json_object *object, const char *key, int value)
+{
+	add(object, key, json_object_new_boolean(value));
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What goes to the terminal: sizes, tables, JSON, and text that cannot harm it. */
+#ifndef QCOW2CTL_OUTPUT_H
+#define QCOW2CTL_OUTPUT_H
+
+#include <json-c/json.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define QCOW2_OUTPUT_SIZE_LEN	32
+
+/**
+ * qcow2_output_text() - print text that may come from an image
+ * @out: where to.
+ * @text: terminated; control characters, which could drive a terminal, become '?'.
+ */
+void qcow2_output_text(FILE *out, const char *text);
+
+/**
+ * qcow2_output_size() - a size as qemu-img spells it: "1.5 GiB"
+ * @bytes: the size.
+ * @text: (out) terminated.
+ *
+ * Return: @text.
+ */
+const char *qcow2_output_size(uint64_t bytes, char text[QCOW2_OUTPUT_SIZE_LEN]);
+
+/**
+ * qcow2_output_cell() - a string for qcow2_output_table()
+ * @format: as printf(3).
+ *
+ * Return: the string, to be freed.
+ */
+char *qcow2_output_cell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/**
+ * qcow2_output_table() - print rows under headings, columns aligned
+ * @columns: how many.
+ * @rows: how many, the headings included.
+ * @cells: rows * columns strings, row by row.
+ */
+void qcow2_output_table(unsigned int columns, unsigned int rows, char *const *cells);
+
+/**
+ * qcow2_output_json() - print a JSON value and drop it
+ * @value: the caller's only reference.
+ */
+void qcow2_output_json(struct json_object *value);
+
+/**
+ * qcow2_output_add_str() - add a string to a JSON object
+ * @object: the object.
+ * @key: a constant.
+ * @text: terminated; bytes that are not UTF-8 become U+FFFD. NULL adds nothing.
+ */
+void qcow2_output_add_str(struct json_object *object, const char *key, const char *text);
+
+/**
+ * qcow2_output_add_int() - add a number to a JSON object
+ * @object: the object.
+ * @key: a constant.
+ * @value: the number.
+ */
+void qcow2_output_add_int(struct json_object *object, const char *key, uint64_t value);
+
+/**
+ * qcow2_output_add_bool() - add true or false to a JSON object
+ * @object: the object.
+ * @key: a constant.
+ * @value: which.
+ */
+void qcow2_output_add_bool(struct json_object *object, const char *key, int value);
+
+#endif /* QCOW2CTL_OUTPUT_H */
