@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/genetlink.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+
+void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(2);
+}
+
+uint64_t rig_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
+/* A socket for each thread: sequence numbers stay simple. */
+static __thread struct mnl_socket *sock;
+static __thread uint32_t sequence;
+static __thread uint16_t family;
+
+struct answer {
+	uint32_t index;
+	uint64_t size;
+	uint64_t stats[QCOW2BLK_A_STAT_MAX + 1];
+	char *sentence;
+	size_t sentence_len;
+};
+
+static struct nlmsghdr *request(char *buf, uint16_t type, uint8_t command)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct genlmsghdr *genl;
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	nlh->nlmsg_seq = ++sequence;
+	genl = mnl_nlmsg_put_extra_header(nlh, sizeof(*genl));
+	genl->cmd = command;
+	genl->version = QCOW2BLK_GENL_VERSION;
+	return nlh;
+}
+
+static void take_error(const struct nlmsghdr *nlh, struct answer *answer)
+{
+	const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *attr;
+
+	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS) || !answer->sentence)
+		return;
+	mnl_attr_for_each(attr, nlh, sizeof(*err)) {
+		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG)
+			snprintf(answer->sentence, answer->sentence_len, "%s",
+				 mnl_attr_get_str(attr));
+	}
+}
+
+static void take_data(const struct nlmsghdr *nlh, struct answer *answer)
+{
+	const struct nlattr *attr, *stat;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr)) {
+		if (nlh->nlmsg_type == GENL_ID_CTRL) {
+			if (mnl_attr_get_type(attr) == CTRL_ATTR_FAMILY_ID)
+				family = mnl_attr_get_u16(attr);
+			continue;
+		}
+		switch (mnl_attr_get_type(attr)) {
+		case QCOW2BLK_A_INDEX:
+			answer->index = mnl_attr_get_u32(attr);
+			break;
+		case QCOW2BLK_A_SIZE:
+			answer->size = mnl_attr_get_u64(attr);
+			break;
+		case QCOW2BLK_A_STATS:
+			mnl_attr_for_each_nested(stat, attr) {
+				unsigned int type = mnl_attr_get_type(stat);
+
+				if (type > QCOW2BLK_A_STAT_PAD && type <= QCOW2BLK_A_STAT_MAX)
+					answer->stats[type] = mnl_attr_get_u64(stat);
+			}
+			break;
+		}
+	}
+}
+
+/* Send, and read up to the acknowledgement. Return: 0 or negative errno. */
+static int talk(struct nlmsghdr *nlh, struct answer *answer)
+{
+	char buf[64 * 1024];
+
+	if (mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	for (;;) {
+		int len = mnl_socket_recvfrom(sock, buf, sizeof(buf));
+		const struct nlmsghdr *reply = (const struct nlmsghdr *)buf;
+
+		if (len < 0)
+			return -errno;
+		for (; mnl_nlmsg_ok(reply, len); reply = mnl_nlmsg_next(reply, &len)) {
+			if (reply->nlmsg_seq != sequence)
+				continue;
+			if (reply->nlmsg_type != NLMSG_ERROR) {
+				take_data(reply, answer);
+				continue;
+			}
+			take_error(reply, answer);
+			return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(reply))->error;
+		}
+	}
+}
+
+static void connect_to_module(void)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlmsghdr *nlh;
+	int one = 1;
+
+	if (sock)
+		return;
+	sock = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
+	if (!sock || mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0)
+		die("no generic netlink: %m");
+	mnl_socket_setsockopt(sock, NETLINK_EXT_ACK, &one, sizeof(one));
+	mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &one, sizeof(one));
+	nlh = request(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY);
+	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, QCOW2BLK_GENL_NAME);
+	if (talk(nlh, &answer) || !family)
+		die("the kernel does not know %s: is the module loaded?", QCOW2BLK_GENL_NAME);
+}
+
+int rig_attach(struct rig_attach *a)
+{
+	char buf[8192];
+	struct answer answer = {
+		.sentence = a->sentence,
+		.sentence_len = sizeof(a->sentence),
+	};
+	struct nlattr *layers, *layer;
+	struct nlmsghdr *nlh;
+	int err;
+
+	connect_to_module();
+	a->sentence[0] = '\0';
+	nlh = request(buf, family, QCOW2BLK_CMD_ATTACH);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, QCOW2BLK_F_READ_ONLY);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_DIRECT_IO, a->direct_io);
+	if (a->cache_size)
+		mnl_attr_put_u64(nlh, QCOW2BLK_A_CACHE_SIZE, a->cache_size);
+	if (a->want_index)
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, a->want_index - 1);
+	layers = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYERS);
+	for (unsigned int i = 0; i < a->count; i++) {
+		layer = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYER);
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, a->fds[i]);
+		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT,
+				a->raw[i] ? QCOW2BLK_FORMAT_RAW : QCOW2BLK_FORMAT_QCOW2);
+		mnl_attr_nest_end(nlh, layer);
+	}
+	mnl_attr_nest_end(nlh, layers);
+	err = talk(nlh, &answer);
+	if (err)
+		return err;
+	a->size = answer.size;
+	return answer.index;
+}
+
+int rig_try_detach(int index)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	nlh = request(buf, family, QCOW2BLK_CMD_DETACH);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	return talk(nlh, &answer);
+}
+
+int rig_detach(int index)
+{
+	int err = -EBUSY;
+
+	for (int tries = 0; tries < 500 && err == -EBUSY; tries++) {
+		if (tries)
+			usleep(10000);
+		err = rig_try_detach(index);
+	}
+	return err;
+}
+
+uint64_t rig_stat(int index, unsigned int stat)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	nlh = request(buf, family, QCOW2BLK_CMD_GET);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	if (talk(nlh, &answer))
+		die("cannot ask for device %d", index);
+	return answer.stats[stat];
+}
+
+int rig_open_disk(int index, int flags)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int rig_pread(int fd, void *buf, size_t len, off_t off)
+{
+	while (len) {
+		ssize_t done = pread(fd, buf, len, off);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -errno;
+		if (!done)
+			return -ENODATA;
+		buf = (char *)buf + done;
+		len -= done;
+		off += done;
+	}
+	return 0;
+}
+
+void rig_log_start(struct rig_log *log)
+{
+	memset(log, 0, sizeof(*log));
+	log->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (log->fd < 0)
+		die("/dev/kmsg: %m");
+	lseek(log->fd, 0, SEEK_END);
+}
+
+static bool is_splat(const char *text)
+{
+	static const char *const complaints[] = {
+		"BUG:", "WARNING:", "Oops", "KASAN:", "UBSAN:", "general protection",
+		"Kernel panic", "unreferenced object", "blocked for more than", "soft lockup",
+		"refcount_t:", "corruption", "sleeping function called", "scheduling while atomic",
+		"possible circular", "inconsistent lock", "suspicious RCU",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(complaints); i++) {
+		if (strstr(text, complaints[i]))
+			return true;
+	}
+	return false;
+}
+
+/* A record is "priority,sequence,time,flags;text\n", and perhaps lines of key=value. */
+void rig_log_read(struct rig_log *log)
+{
+	char record[8192];
+
+	log->lines = 0;
+	log->line[0] = '\0';
+	log->splat[0] = '\0';
+	for (;;) {
+		ssize_t len = read(log->fd, record, sizeof(record) - 1);
+		char *text, *end;
+
+		if (len < 0 && errno == EPIPE)	/* overwritten before we came */
+			continue;
+		if (len <= 0)
+			return;
+		record[len] = '\0';
+		text = strchr(record, ';');
+		if (!text)
+			continue;
+		text++;
+		end = strchr(text, '\n');
+		if (end)
+			*end = '\0';
+		if (is_splat(text) && !log->splat[0])
+			snprintf(log->splat, sizeof(log->splat), "%s", text);
+		if (strstr(text, QCOW2BLK_GENL_NAME ": ") == text) {
+			log->lines++;
+			snprintf(log->line, sizeof(log->line), "%s", text);
+		}
+	}
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the C test programs share: attach and detach over netlink without the tool,
+ * so that a test can pass what the tool would refuse and pays no fork; and a look
+ * at the kernel's log.
+ */
+#ifndef TEST_RIG_H
+#define TEST_RIG_H
+
+#include <linux/qcow2blk.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...);
+
+/* A pseudo-random number; *state is the seed. */
+uint64_t rig_random(uint64_t *state);
+
+/**
+ * struct rig_attach - what to attach, and what came of it
+ * @fds, @raw: layers, top first.
+ * @count: how many.
+ * @direct_io: enum qcow2blk_direct_io.
+ * @cache_size: bytes; 0 for the default.
+ * @want_index: plus one; 0 lets the kernel choose.
+ * @sentence: (out) the kernel's words on refusal.
+ * @size: (out) bytes of the disk.
+ */
+struct rig_attach {
+	int fds[QCOW2BLK_MAX_LAYERS];
+	bool raw[QCOW2BLK_MAX_LAYERS];
+	unsigned int count;
+	uint8_t direct_io;
+	uint64_t cache_size;
+	unsigned int want_index;
+	char sentence[256];
+	uint64_t size;
+};
+
+/* Attach read-only. Return: index or negative errno. Dies where there is no module. */
+int rig_attach(struct rig_attach *a);
+
+/* Detach; waits up to five seconds where udev still holds the disk. Return: 0 or negative errno. */
+int rig_detach(int index);
+
+/* Detach, once. Return: 0 or negative errno. */
+int rig_try_detach(int index);
+
+/* Counter of a device. @stat: enum qcow2blk_stat_attr. */
+uint64_t rig_stat(int index, unsigned int stat);
+
+/* Open /dev/qcow@index. Return: descriptor or negative errno. */
+int rig_open_disk(int index, int flags);
+
+/* Read all @len bytes or fail. Return: 0 or negative errno. */
+int rig_pread(int fd, void *buf, size_t len, off_t off);
+
+/*
+ * The kernel's log from here on. Each call of rig_log_read() looks at what came since
+ * the last one: it counts lines of the driver and keeps the last of them, and finds the
+ * first complaint (oops, WARN, KASAN, lockdep...).
+ */
+struct rig_log {
+	int fd;
+	unsigned int lines;
+	char line[512];
+	char splat[512];
+};
+
+void rig_log_start(struct rig_log *log);
+void rig_log_read(struct rig_log *log);
+
+#endif
