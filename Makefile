@@ -48,6 +48,9 @@ packages:
 module: packages
 	tests/vm/module $(KERNEL)
 
+test-tools:
+	$(MAKE) -C tests/tools
+
 demo: packages
 	tests/demo
 
@@ -84,5 +87,5 @@ help:
 
 export W IMAGE HOST
 
-.PHONY: all tool host-module install uninstall packages module demo check check-all style fuzz \
-	clean help
+.PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
+	style fuzz clean help
