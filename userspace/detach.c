@@ -49,8 +49,8 @@ static int detach_all(const struct qcow2_devices *devices)
 	return ret ? QCOW2_EXIT_FAILED : QCOW2_EXIT_DONE;
 }
 
-static int several(const struct qcow2_devices *devices, const char *image,
-		   const struct stat *st, struct qcow2_error *err)
+static int refuse_to_choose(const struct qcow2_devices *devices, const char *image,
+			    const struct stat *st, struct qcow2_error *err)
 {
 	char path[QCOW2_NODE_NAME_LEN], names[1024] = "";
 	unsigned int i;
@@ -85,7 +85,7 @@ static int find_by_image(const struct qcow2_devices *devices, const char *image,
 	if (!found)
 		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image,
 				       "it is not attached; see qcow2ctl list");
-	return found == 1 ? 0 : several(devices, image, &st, err);
+	return found == 1 ? 0 : refuse_to_choose(devices, image, &st, err);
 }
 
 static int detach_named(const struct qcow2_devices *devices, const char *name)

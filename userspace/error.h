@@ -65,6 +65,6 @@ int qcow2_error_usage(const char *command, const char *fmt, ...)
  *
  * The tool holds nothing that exiting would leave undone.
  */
-void qcow2_error_nomem(void) __attribute__((noreturn));
+__attribute__((noreturn)) void qcow2_error_nomem(void);
 
 #endif /* QCOW2CTL_ERROR_H */

@@ -41,19 +41,19 @@ static const char *remedy(int error)
 {
 	switch (error) {
 	case ENOENT:
-		return "it is not installed for this kernel: install the kernel's headers, then 'make install' or the DKMS package, which builds it for each kernel";
+		return "it is not installed for this kernel: 'make install' or DKMS does that";
 	case EPERM:
-		return "only root may load modules (try sudo), and no one where kernel.modules_disabled or lockdown forbids it";
+		return "only root may load modules (try sudo), unless sysctl forbids it";
 	case ENOKEY:
 	case EKEYREJECTED:
 	case EKEYEXPIRED:
 	case EKEYREVOKED:
-		return "Secure Boot wants it signed with a key that this machine trusts: sign it and enroll the key with 'mokutil --import'";
+		return "Secure Boot wants it signed with a key that 'mokutil --import' enrolled";
 	case ENOEXEC:
 	case EINVAL:
-		return "it was built for another kernel: build and install it for this one; dmesg tells more";
+		return "it was built for another kernel: build and install it for this one";
 	default:
-		return "dmesg tells more; 'modprobe " MODULE_NAME "' tries it again";
+		return "dmesg tells more; 'modprobe " MODULE_NAME "' tries again";
 	}
 }
 

@@ -82,8 +82,8 @@ static int dump_error(const struct nlmsghdr *nlh)
 }
 
 /*
- * Send the request and give each message of the answer to @take, up to the
- * acknowledgement or the end of the dump. Returns 0 or a negative errno; the strings
+ * Send the request and give each message of the answer to @take, up to the last
+ * one, which says how it went. Returns 0 or a negative errno; the strings
  * of @refusal live in the answer's buffer.
  */
 static int talk(struct qcow2_nl *nl, const struct nlmsghdr *request,

@@ -139,9 +139,10 @@ int qcow2_node_wait(int index, struct qcow2_error *err)
 	return 0;
 }
 
+typedef bool (*part_fn)(int index, const char *part, void *data);
+
 /* Call @each for the disk (part is NULL) and its partitions until one says no. */
-static bool for_each_part(int index, bool (*each)(int index, const char *part, void *data),
-			  void *data)
+static bool visit_parts(int index, part_fn each, void *data)
 {
 	char dir[64], prefix[32];
 	struct dirent *d;
@@ -190,7 +191,7 @@ int qcow2_node_scan_partitions(int index, struct qcow2_error *err)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
 				       "cannot read the partition table: %s; --no-partscan attaches without",
 				       strerror(ret));
-	return for_each_part(index, part_has_node, err) ? 0 : QCOW2_EXIT_FAILED;
+	return visit_parts(index, part_has_node, err) ? 0 : QCOW2_EXIT_FAILED;
 }
 
 bool qcow2_node_udev_runs(void)
@@ -249,7 +250,7 @@ void qcow2_node_settle(int index, uint64_t since)
 	struct settle settle = { .since = since, .end = qcow2_node_now() + WAIT };
 	char path[QCOW2_NODE_NAME_LEN];
 
-	if (qcow2_node_udev_runs() && !for_each_part(index, part_settles, &settle))
+	if (qcow2_node_udev_runs() && !visit_parts(index, part_settles, &settle))
 		qcow2_error_warn(qcow2_node_path(index, path),
 				 "udev is not done with it yet; links in /dev/disk may be missing");
 }
@@ -280,7 +281,7 @@ static bool field(const char *line, unsigned int n, char *buf, size_t len)
 		line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
 	if (!line)
 		return false;
-	snprintf(buf, len, "%.*s", (int)strcspn(line, " \n"), line);
+	snprintf(buf, len, "%.*s", (int)strcspn(line, "\n "), line);
 	return true;
 }
 
@@ -337,6 +338,6 @@ static bool part_is_idle(int index, const char *part, void *data)
 const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN])
 {
 	text[0] = '\0';
-	for_each_part(index, part_is_idle, text);
+	visit_parts(index, part_is_idle, text);
 	return text;
 }

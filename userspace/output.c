@@ -107,8 +107,10 @@ void qcow2_output_table(unsigned int columns, unsigned int rows, char *const *ce
 
 void qcow2_output_json(struct json_object *value)
 {
-	puts(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PRETTY |
-					    JSON_C_TO_STRING_NOSLASHESCAPE));
+	const int style = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+			  JSON_C_TO_STRING_NOSLASHESCAPE;
+
+	puts(json_object_to_json_string_ext(value, style));
 	json_object_put(value);
 }
 
