@@ -41,6 +41,11 @@ u64 qcow2_file_size(const struct qcow2_file *f)
 	return i_size_read(qcow2_file_inode(f));
 }
 
+bool qcow2_file_shrank(const struct qcow2_file *f)
+{
+	return qcow2_file_size(f) < f->opened_size;
+}
+
 struct block_device *qcow2_file_bdev(struct file *filp)
 {
 	struct inode *inode = filp->f_mapping->host;
@@ -123,6 +128,7 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 	spin_unlock(&filp->f_lock);
 
 	f->filp = filp;
+	f->opened_size = qcow2_file_size(f);
 	f->direct = mode != QCOW2BLK_DIRECT_IO_OFF && (filp->f_mode & FMODE_CAN_ODIRECT);
 	find_alignment(f);
 	err = try_read(f);

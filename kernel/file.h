@@ -21,6 +21,7 @@
  *	of at most PAGE_SIZE; 1 without direct I/O.
  * @mem_mask: memory of direct I/O has none of these address bits set.
  * @direct: direct I/O is used.
+ * @opened_size: bytes in the file when it was opened.
  * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
  *
  * Constant between open and close.
@@ -29,6 +30,7 @@ struct qcow2_file {
 	struct file *filp;
 	u32 align;
 	u32 mem_mask;
+	u64 opened_size;
 	bool direct;
 	bool inline_reads;
 };
@@ -54,6 +56,14 @@ void qcow2_file_close(struct qcow2_file *f);
 
 /** qcow2_file_size() - bytes in the file or block device now. Context: any. */
 u64 qcow2_file_size(const struct qcow2_file *f);
+
+/**
+ * qcow2_file_shrank() - has the file lost bytes since it was opened?
+ *
+ * What lay past the end from the start reads as zeros; what somebody cut off is
+ * lost data. Context: any.
+ */
+bool qcow2_file_shrank(const struct qcow2_file *f);
 
 /** qcow2_file_inode() - the inode that holds the data; tells files apart. Context: any. */
 struct inode *qcow2_file_inode(const struct qcow2_file *f);

@@ -35,7 +35,7 @@ static void part_iter(const struct qcow2_part *p, struct iov_iter *to)
 	struct bio_vec bv;
 	unsigned int nr = 0;
 
-	for_each_bvec(bv, p->bio->bi_io_vec, it, p->iter)
+	__bio_for_each_bvec(bv, p->bio, it, p->iter)
 		nr++;
 	iov_iter_bvec(to, ITER_DEST, __bvec_iter_bvec(p->bio->bi_io_vec, p->iter), nr,
 		      p->iter.bi_size);
@@ -86,13 +86,6 @@ static void part_failed(struct qcow2_part *p, int err)
 	request_put(p->req, err);
 }
 
-/* Past the end of the file is zeros: of a raw layer, or of the last cluster. */
-static void part_at_eof(struct qcow2_part *p)
-{
-	zero_part(p);
-	request_put(p->req, 0);
-}
-
 /* @bytes of the part have arrived. Return: true if that was all. */
 static bool part_advance(struct qcow2_part *p, u32 bytes)
 {
@@ -107,6 +100,19 @@ static void part_read_failed(struct qcow2_part *p, long err)
 	qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu cannot be read: error %ld\n",
 			p->off, p->ext.host_off, err);
 	part_failed(p, -EIO);
+}
+
+/* Past the end of the file is zeros: of a raw layer's last sector, of a last cluster. */
+static void part_at_eof(struct qcow2_part *p)
+{
+	if (qcow2_file_shrank(&p->ext.layer->file)) {
+		qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu is gone: the file was cut short while attached\n",
+				p->off, p->ext.host_off);
+		part_failed(p, -EIO);
+		return;
+	}
+	zero_part(p);
+	request_put(p->req, 0);
 }
 
 /* The file has answered. Any context. */
