@@ -19,8 +19,8 @@ struct qcow2_nl {
 	struct mnl_socket *socket;
 	uint32_t seq;
 	uint16_t family;
-	char request[REQUEST_LEN];
-	char answer[ANSWER_LEN];
+	_Alignas(struct nlmsghdr) char request[REQUEST_LEN];
+	_Alignas(struct nlmsghdr) char answer[ANSWER_LEN];
 };
 
 /* A refusal: what the kernel has said with it. */
