@@ -218,6 +218,7 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 off)
 	if (mine)
 		finish_load(c, s, read_slice(c, s));
 	else
+		/* Pairs with the release in finish_load(). */
 		wait_event(c->loaded, smp_load_acquire(&s->state) != SLICE_LOADING);
 	err = s->error;
 	if (err) {

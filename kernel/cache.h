@@ -42,7 +42,7 @@ struct qcow2_cache {
 	unsigned int hash_bits;
 	struct hlist_head *hash;
 
-	spinlock_t lock;
+	spinlock_t lock;	/* see above */
 	struct list_head clock;
 	unsigned int nr;
 	wait_queue_head_t loaded;

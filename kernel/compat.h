@@ -19,23 +19,23 @@
 
 /* The node of a request's memory got a sign in 7.x. */
 #ifdef QCOW2_HAVE_SIGNED_NODE
-typedef int qcow2_compat_node_t;
+#define QCOW2_COMPAT_NODE		int
 #else
-typedef unsigned int qcow2_compat_node_t;
+#define QCOW2_COMPAT_NODE		unsigned int
 #endif
 
 /* 6.5 opens disks, not block devices, and has a mode type of its own. */
 #ifdef QCOW2_HAVE_BLK_MODE
 #define QCOW2_DEFINE_DISK_OPEN(name, disk)				\
-	static int name(struct gendisk *disk, blk_mode_t mode)
+	static int name(struct gendisk *(disk), blk_mode_t mode)
 #else
 #define QCOW2_DEFINE_DISK_OPEN(name, disk)				\
-	static int name##_disk(struct gendisk *disk);			\
+	static int name##_disk(struct gendisk *(disk));			\
 	static int name(struct block_device *bdev, fmode_t mode)	\
 	{								\
 		return name##_disk(bdev->bd_disk);			\
 	}								\
-	static int name##_disk(struct gendisk *disk)
+	static int name##_disk(struct gendisk *(disk))
 #endif
 
 /**

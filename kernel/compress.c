@@ -80,7 +80,7 @@ struct qcow2_compress {
 	bool need_zstd;
 	unsigned int max_contexts;
 
-	spinlock_t lock;
+	spinlock_t lock;	/* see above */
 	struct list_head contexts;
 	unsigned int nr_contexts;
 	struct list_head lru;
@@ -430,6 +430,7 @@ int qcow2_compress_read(struct qcow2_compress *z, const struct qcow2_extent *ext
 		if (mine)
 			fill_buffer(z, ext, b);
 		else
+			/* Pairs with the release in set_state(). */
 			wait_event(z->wait, smp_load_acquire(&b->state) != BUFFER_LOADING);
 		err = b->error;
 		if (!err && copy_to_iter(b->data + ext->skip, ext->len, to) != ext->len)

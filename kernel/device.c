@@ -3,16 +3,16 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/file.h>
-#include <linux/idr.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "device.h"
 
 /* Protects the table. An index whose device is coming or going maps to NULL. */
 static DEFINE_MUTEX(devices_lock);
-static DEFINE_IDR(devices);
+static DEFINE_XARRAY_ALLOC(devices);
 
 static void (*tell_event)(const struct qcow2_event *ev);
 
@@ -33,10 +33,10 @@ void qcow2_devices_unlock(void)
 
 struct qcow2_device *qcow2_device_next(u32 index)
 {
-	int id = index;
+	unsigned long id = index;
 
 	lockdep_assert_held(&devices_lock);
-	return idr_get_next(&devices, &id);
+	return xa_find(&devices, &id, QCOW2BLK_MAX_INDEX, XA_PRESENT);
 }
 
 static void device_event(const struct qcow2_device *dev, enum qcow2blk_event type)
@@ -93,25 +93,27 @@ static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 
 static int reserve_index(struct qcow2_attach *a)
 {
-	int first = a->index < 0 ? 0 : a->index;
-	int end = a->index < 0 ? QCOW2BLK_MAX_INDEX + 1 : a->index + 1;
-	int index;
+	struct xa_limit limit = XA_LIMIT(0, QCOW2BLK_MAX_INDEX);
+	u32 index;
+	int err;
 
+	if (a->index >= 0)
+		limit = XA_LIMIT(a->index, a->index);
 	mutex_lock(&devices_lock);
-	index = idr_alloc(&devices, NULL, first, end, GFP_KERNEL);
+	err = xa_alloc(&devices, &index, NULL, limit, GFP_KERNEL);
 	mutex_unlock(&devices_lock);
-	if (index == -ENOSPC) {
+	if (err == -EBUSY) {
 		a->why = a->index < 0 ? "all device indexes are in use" :
 					"the device index is in use";
 		return -EEXIST;
 	}
-	return index;
+	return err ?: index;
 }
 
 static void release_index(u32 index)
 {
 	mutex_lock(&devices_lock);
-	idr_remove(&devices, index);
+	xa_erase(&devices, index);
 	mutex_unlock(&devices_lock);
 }
 
@@ -241,7 +243,7 @@ close_layers:
 static void publish(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
-	idr_replace(&devices, dev, dev->index);
+	xa_store(&devices, dev->index, dev, GFP_KERNEL);
 	mutex_unlock(&devices_lock);
 	pr_info("%s: %u layer%s, %llu bytes, top %pD\n", dev->name, dev->target.chain.nr,
 		dev->target.chain.nr == 1 ? "" : "s", dev->target.chain.layers[0]->size,
@@ -292,7 +294,7 @@ static struct qcow2_device *claim_device(u32 index)
 	struct qcow2_device *dev;
 
 	mutex_lock(&devices_lock);
-	dev = idr_find(&devices, index);
+	dev = xa_load(&devices, index);
 	if (!dev)
 		dev = ERR_PTR(-ENODEV);
 	else if (dev->detaching)
@@ -314,7 +316,7 @@ static void unclaim_device(struct qcow2_device *dev)
 static void end_device(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
-	idr_replace(&devices, NULL, dev->index);
+	xa_store(&devices, dev->index, NULL, GFP_KERNEL);
 	mutex_unlock(&devices_lock);
 
 	qcow2_disk_remove(&dev->disk);

@@ -46,7 +46,7 @@ struct qcow2_device {
 	struct qcow2_disk disk;
 	bool detaching;
 
-	spinlock_t error_lock;
+	spinlock_t error_lock;	/* protects error */
 	struct qcow2_event error;
 	struct ratelimit_state error_rate;
 	struct work_struct error_work;

@@ -43,7 +43,7 @@ static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,
 }
 
 static int disk_init_request(struct blk_mq_tag_set *set, struct request *rq,
-			     unsigned int hctx_idx, qcow2_compat_node_t node)
+			     unsigned int hctx_idx, QCOW2_COMPAT_NODE node)
 {
 	struct qcow2_disk *d = set->driver_data;
 

@@ -23,8 +23,6 @@ void qcow2_io_exit(void)
 	kmem_cache_destroy(part_cache);
 }
 
-#define count(t, field)	this_cpu_inc((t)->stats->field)
-
 /*
  * Guest memory. A part's memory lies within one bio, so the bio's own vectors
  * serve the file I/O, without a copy.
@@ -74,7 +72,7 @@ static void request_put(struct qcow2_request *req, int err)
 		return;
 	free_parts(req);
 	if (req->error)
-		count(req->target, errors);
+		this_cpu_inc(req->target->stats->errors);
 	req->target->done(req, req->error);
 }
 
@@ -140,13 +138,12 @@ static void part_read_data(struct qcow2_part *p)
 
 	part_iter(p, &to);
 	ret = qcow2_file_read_iter(&p->ext.layer->file, &to, p->ext.host_off);
-	if (ret < 0) {
+	if (ret < 0)
 		part_read_failed(p, ret);
-	} else if (part_advance(p, ret)) {
+	else if (part_advance(p, ret))
 		request_put(p->req, 0);
-	} else {
+	else
 		part_at_eof(p);
-	}
 }
 
 static void part_read_compressed(struct qcow2_part *p)
@@ -239,7 +236,7 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 
 	atomic_inc(&p->req->pending);
 	if (p->ext.type == QCOW2_CLUSTER_NORMAL)
-		count(t, file_reads);
+		this_cpu_inc(t->stats->file_reads);
 	if (p->ext.type == QCOW2_CLUSTER_NORMAL && may_submit(p, may_sleep)) {
 		part_iter(p, &to);
 		qcow2_file_submit_read(&p->ext.layer->file, &p->iocb, &to, p->ext.host_off,
@@ -341,7 +338,7 @@ void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16
 	req->own_used = false;
 	req->more = NULL;
 	atomic_set(&req->pending, 1);
-	count(req->target, requests);
+	this_cpu_inc(req->target->stats->requests);
 
 	if (qcow2_file_may_enter()) {
 		qcow2_file_enter(&context);
@@ -352,6 +349,6 @@ void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16
 		queue_work(req->target->wq, &req->work);
 		return;
 	}
-	count(req->target, served_inline);
+	this_cpu_inc(req->target->stats->served_inline);
 	request_put(req, err);
 }

@@ -13,7 +13,7 @@
 /* Room for table slices of a device, where nobody says otherwise. */
 #define DEFAULT_CACHE_BYTES	(32ULL << 20)
 #define MIN_CACHE_BYTES		(64ULL << 10)
-#define MAX_CACHE_BYTES		(1ULL << 40)
+#define MAX_CACHE_BYTES		BIT_ULL(40)
 
 static void log_fault(const struct qcow2_layer *l, const struct qcow2_fault *fault)
 {
