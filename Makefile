@@ -85,7 +85,7 @@ help:
 	@echo
 	@echo 'One test: tests/run --kernel uml tests/test_smoke_01.sh; a command: tests/vm/run --help'
 
-export W IMAGE HOST
+export IMAGE HOST
 
 .PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
 	style fuzz clean help
