@@ -19,8 +19,8 @@ struct qcow2_nl {
 	struct mnl_socket *socket;
 	uint32_t seq;
 	uint16_t family;
-	_Alignas(struct nlmsghdr) char request[REQUEST_LEN];
-	_Alignas(struct nlmsghdr) char answer[ANSWER_LEN];
+	char request[REQUEST_LEN] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char answer[ANSWER_LEN] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
 
 /* A refusal: what the kernel has said with it. */
