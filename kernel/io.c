@@ -100,9 +100,25 @@ static void part_read_failed(struct qcow2_part *p, long err)
 	part_failed(p, -EIO);
 }
 
+/* An image may end within its last cluster; a whole one past the end is lost data. */
+static bool cluster_is_lost(const struct qcow2_part *p)
+{
+	const struct qcow2_layer *l = p->ext.layer;
+
+	return l->format == QCOW2BLK_FORMAT_QCOW2 &&
+	       p->ext.host_off + p->iter.bi_size >
+	       round_up(qcow2_file_size(&l->file), l->h.cluster_size);
+}
+
 /* Past the end of the file is zeros: of a raw layer's last sector, of a last cluster. */
 static void part_at_eof(struct qcow2_part *p)
 {
+	if (cluster_is_lost(p)) {
+		qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
+				p->off, p->ext.host_off);
+		part_failed(p, -EIO);
+		return;
+	}
 	if (qcow2_file_shrank(&p->ext.layer->file)) {
 		qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu is gone: the file was cut short while attached\n",
 				p->off, p->ext.host_off);
