@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The command line of each command: what is wrong usage, and what is said then. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <getopt.h>
+
+#include "command.h"
+#include "error.h"
+#include "images.h"
+
+#define MAX_ARGS	8
+
+static char dir[32];
+
+/* A row: the arguments, the exit status, and a part of the message. */
+struct row {
+	const char *argv[MAX_ARGS];
+	int status;
+	const char *message;
+};
+
+static int make_images(void **state)
+{
+	const struct small_image plain = { }, overlay = { .backing = "image", .format = "qcow2" };
+
+	strcpy(dir, "/tmp/test_usage.XXXXXX");
+	if (!mkdtemp(dir) || chdir(dir))
+		return -1;
+	write_image("image", &plain);
+	write_image("overlay", &overlay);
+	return 0;
+}
+
+static int remove_images(void **state)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	return system(command);
+}
+
+/* Run @command, stderr in @text. */
+static int run(const struct qcow2_command *command, const struct row *row, char *text, size_t len)
+{
+	char *argv[MAX_ARGS + 1] = { (char *)command->name };
+	int argc = 1, status, saved = dup(STDERR_FILENO);
+	FILE *f;
+
+	while (row->argv[argc - 1]) {
+		argv[argc] = (char *)row->argv[argc - 1];
+		argc++;
+	}
+	fflush(stderr);
+	assert_non_null(freopen("stderr", "w", stderr));
+	optind = 0;
+	status = command->run(argc, argv);
+	fflush(stderr);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+
+	f = fopen("stderr", "r");
+	text[fread(text, 1, len - 1, f)] = '\0';
+	fclose(f);
+	return status;
+}
+
+static void check(const struct qcow2_command *command, const struct row *rows, size_t count)
+{
+	char text[4096];
+
+	for (const struct row *row = rows; row < rows + count; row++) {
+		int status = run(command, row, text, sizeof(text));
+
+		if (status != row->status || !strstr(text, row->message))
+			fail_msg("row %zu: status %d instead of %d, '%s' should be in: %s",
+				 row - rows, status, row->status, row->message, text);
+	}
+}
+
+#define CHECK(command, rows) check(&(command), rows, sizeof(rows) / sizeof(*(rows)))
+
+static void test_attach(void **state)
+{
+	static const struct row rows[] = {
+		{ { NULL }, 1, "give one IMAGE" },
+		{ { "-r" }, 1, "give one IMAGE" },
+		{ { "-r", "image", "overlay" }, 1, "give one IMAGE" },
+		{ { "-r", "--frob", "image" }, 1, "unrecognized option '--frob'" },
+		{ { "-r", "-f", "vdi", "image" }, 1, "qcow2 and raw are known" },
+		{ { "-r", "--format=", "image" }, 1, "qcow2 and raw are known" },
+		{ { "-r", "--direct-io", "maybe", "image" }, 1, "auto, on and off" },
+		{ { "-r", "--backing-dir", "image", "image" }, 1, "no backing directory: Not a" },
+		{ { "-r", "--backing-dir", "none", "image" }, 1, "no backing directory: No such" },
+		{ { "image" }, 2, "image: writing is not supported yet; use -r" },
+		{ { "-r", "none" }, 1, "none: cannot open the image: No such file" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
+static void test_cache_size(void **state)
+{
+	static const struct row rows[] = {
+		{ { "--cache-size", "", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "0", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "-1", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", " 1", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "K", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "1Q", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "1KB", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "16777216T", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "18446744073709551616", "image" }, 1, "a number of bytes" },
+		{ { "--cache-size", "16777215T", "image" }, 2, "use -r" },
+		{ { "--cache-size", "18446744073709551615", "image" }, 2, "use -r" },
+		{ { "--cache-size", "64K", "image" }, 2, "use -r" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
+static void test_device(void **state)
+{
+	static const struct row rows[] = {
+		{ { "--device", "sda", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "/dev/sda", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "qcow", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "qcow01", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "qcow0p1", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "qcow32768", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "qcow99999999999999999999", "image" }, 1, "a name like qcow0" },
+		{ { "--device", "qcow32767", "image" }, 2, "use -r" },
+		{ { "--device", "/dev/qcow0", "image" }, 2, "use -r" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
+static void test_backing_format(void **state)
+{
+	static const struct row rows[] = {
+		{ { "--backing-format", "qcow2", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
+		{ { "--backing-format", "0=raw", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
+		{ { "--backing-format", "64=raw", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
+		{ { "--backing-format", "-1=raw", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
+		{ { "--backing-format", "=raw", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
+		{ { "--backing-format", "1=vmdk", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
+		{ { "--backing-format", "63=raw", "image" }, 2, "use -r" },
+		{ { "-r", "--backing-format", "1=raw", "image" }, 1, "there is no layer 1" },
+		{ { "-r", "--backing-format", "2=raw", "overlay" }, 1, "there is no layer 2" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
+static void test_others(void **state)
+{
+	static const struct row detach[] = {
+		{ { NULL }, 1, "give one DEVICE or IMAGE" },
+		{ { "a", "b" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--all", "qcow0" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--everything" }, 1, "unrecognized option" },
+	};
+	static const struct row list[] = {
+		{ { "qcow0" }, 1, "unexpected argument 'qcow0'" },
+		{ { "--jsn" }, 1, "unrecognized option" },
+	};
+	static const struct row info[] = {
+		{ { NULL }, 1, "give one DEVICE or IMAGE" },
+		{ { "image", "overlay" }, 1, "give one DEVICE or IMAGE" },
+		{ { "none" }, 1, "none: cannot open the image: No such file" },
+		{ { "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+	};
+
+	CHECK(qcow2_command_detach, detach);
+	CHECK(qcow2_command_list, list);
+	CHECK(qcow2_command_info, info);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_attach),
+		cmocka_unit_test(test_cache_size),
+		cmocka_unit_test(test_device),
+		cmocka_unit_test(test_backing_format),
+		cmocka_unit_test(test_others),
+	};
+
+	return cmocka_run_group_tests_name("usage", tests, make_images, remove_images);
+}
