@@ -10,8 +10,9 @@
  *	--images DIR			where images are, if not beside the manifest
  *	--buffered			read the disk through the page cache
  *	--cache-size BYTES		room for table slices
+ *	--jobs N			images at a time; most of an attach is waiting
  *	--threads N, --random N, --seed S
- *	--list				print the names only
+ *	--list, --files			only print the names, or the layers' files
  *
  * A line of the manifest: NAME SIZE LAYER... CHECK...
  *	LAYER: qcow2:FILE or raw:FILE, top first
@@ -58,10 +59,18 @@ struct job {
 
 static const char *images = ".", *oracles = ".";
 static uint8_t direct_io = QCOW2BLK_DIRECT_IO_AUTO;
-static uint64_t cache_size, seed = 1, total_bytes;
-static unsigned int thread_count = 2, random_count = 100;
+static uint64_t cache_size, seed = 1;
+static unsigned int job_count = 4, thread_count = 2, random_count = 100;
 static int disk_flags = O_RDONLY | O_DIRECT;
-static bool list_only;
+static bool list_only, files_only;
+
+/* The manifest, and what came of it so far; under the lock. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static FILE *manifest;
+static char **patterns;
+static int pattern_count;
+static unsigned int image_count, failed_count;
+static uint64_t total_bytes;
 
 static int open_in(const char *dir, const char *file)
 {
@@ -236,12 +245,12 @@ static bool run_line(char *line)
 {
 	struct rig_attach a = { 0 };
 	struct job job = { .lock = PTHREAD_MUTEX_INITIALIZER, .random_left = random_count };
-	char *name = strtok(line, " "), *word;
-	uint64_t size = strtoull(strtok(NULL, " ") ?: "0", NULL, 0);
+	char *rest, *name = strtok_r(line, " ", &rest), *word;
+	uint64_t size = strtoull(strtok_r(NULL, " ", &rest) ?: "0", NULL, 0);
 	bool good;
 
 	job.seed = seed;
-	while ((word = strtok(NULL, " "))) {
+	while ((word = strtok_r(NULL, " ", &rest))) {
 		struct check *check = &job.checks[job.check_count];
 		int used;
 
@@ -254,7 +263,7 @@ static bool run_line(char *line)
 				  (unsigned long long *)&check->len, &used) == 2) {
 			check->file = word + used;
 			check->fd = open_in(oracles, check->file);
-			total_bytes += check->len;
+			__atomic_add_fetch(&total_bytes, check->len, __ATOMIC_RELAXED);
 			job.check_count++;
 		} else {
 			die("%s: what is %s?", name, word);
@@ -268,17 +277,63 @@ static bool run_line(char *line)
 	return good;
 }
 
-static bool wanted(const char *line, char **patterns, int count)
+static bool wanted(const char *line)
 {
 	char name[256];
 
 	if (line[0] == '#' || sscanf(line, "%255s", name) != 1)
 		return false;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < pattern_count; i++) {
 		if (!fnmatch(patterns[i], name, 0))
 			return true;
 	}
-	return !count;
+	return !pattern_count;
+}
+
+/* The next line that is wanted, to be freed, or NULL. */
+static char *next_line(void)
+{
+	char *line = NULL;
+	size_t room = 0;
+
+	pthread_mutex_lock(&lock);
+	do {
+		if (getline(&line, &room, manifest) <= 0) {
+			free(line);
+			line = NULL;
+			break;
+		}
+		line[strcspn(line, "\n")] = '\0';
+	} while (!wanted(line));
+	image_count += !!line;
+	pthread_mutex_unlock(&lock);
+	return line;
+}
+
+static void print_files(char *line)
+{
+	char *rest, *word = strtok_r(line, " ", &rest);
+
+	while ((word = strtok_r(NULL, " ", &rest))) {
+		if (!strncmp(word, "qcow2:", 6) || !strncmp(word, "raw:", 4))
+			puts(strchr(word, ':') + 1);
+	}
+}
+
+static void *run_lines(void *unused)
+{
+	char *line;
+
+	while ((line = next_line())) {
+		if (list_only)
+			printf("%.*s\n", (int)strcspn(line, " "), line);
+		else if (files_only)
+			print_files(line);
+		else if (!run_line(line))
+			__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
+		free(line);
+	}
+	return unused;
 }
 
 static char *directory_of(const char *path)
@@ -312,14 +367,13 @@ int main(int argc, char **argv)
 		{ "threads", required_argument, NULL, 't' },
 		{ "random", required_argument, NULL, 'r' },
 		{ "seed", required_argument, NULL, 's' },
+		{ "jobs", required_argument, NULL, 'j' },
 		{ "list", no_argument, NULL, 'l' },
+		{ "files", no_argument, NULL, 'f' },
 		{ }
 	};
 	const char *images_option = NULL;
-	unsigned int count = 0, failed = 0;
-	char *line = NULL;
-	size_t room = 0;
-	FILE *manifest;
+	pthread_t jobs[64];
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -331,7 +385,9 @@ int main(int argc, char **argv)
 		case 't': thread_count = strtoul(optarg, NULL, 0) % 65; break;
 		case 'r': random_count = strtoul(optarg, NULL, 0); break;
 		case 's': seed = strtoull(optarg, NULL, 0); break;
+		case 'j': job_count = strtoul(optarg, NULL, 0) % 65; break;
 		case 'l': list_only = true; break;
+		case 'f': files_only = true; break;
 		default: die("verify: see the head of verify.c");
 		}
 	}
@@ -343,19 +399,16 @@ int main(int argc, char **argv)
 	oracles = directory_of(argv[optind]);
 	images = images_option ?: oracles;
 
-	while (getline(&line, &room, manifest) > 0) {
-		line[strcspn(line, "\n")] = '\0';
-		if (!wanted(line, argv + optind + 1, argc - optind - 1))
-			continue;
-		count++;
-		if (list_only)
-			printf("%.*s\n", (int)strcspn(line, " "), line);
-		else if (!run_line(line))
-			failed++;
-	}
-	if (list_only)
+	patterns = argv + optind + 1;
+	pattern_count = argc - optind - 1;
+
+	for (unsigned int i = 0; i < job_count; i++)
+		pthread_create(&jobs[i], NULL, run_lines, NULL);
+	for (unsigned int i = 0; i < job_count; i++)
+		pthread_join(jobs[i], NULL);
+	if (list_only || files_only)
 		return 0;
-	printf("%u images, %llu MiB compared, %u images failed\n", count,
-	       (unsigned long long)total_bytes >> 20, failed);
-	return failed || !count;
+	printf("%u images, %llu MiB compared, %u images failed\n", image_count,
+	       (unsigned long long)total_bytes >> 20, failed_count);
+	return failed_count || !image_count;
 }

@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Mutants of valid images: attached, read, detached, and the kernel has nothing to complain of.
+# FUZZ_N and FUZZ_SEED change how many and which. Cases are left in the VM's --share directory.
+# kernels: uml uml-debug host
+# timeout: 120
+. "$(dirname "$0")/test_common.sh"
+
+corpus=$test_top/build/fuzz/corpus
+[ -e "$corpus/v3-4k.qcow2" ] || skip_all "no corpus: make -C tests/tools"
+
+images=()
+for image in "$corpus"/*.qcow2; do
+	case $image in
+	*overlay*) images+=("$image,$corpus/base.raw") ;;
+	*) images+=("$image") ;;
+	esac
+done
+cases=${VM_SHARE:-$test_dir}/cases
+mkdir -p "$cases"
+
+check "${FUZZ_N:-2000} mutants are refused, or read, or fail with an I/O error" \
+	"$test_top/build/tests/fuzz_attach" "${FUZZ_N:-2000}" "${FUZZ_SEED:-1}" "$cases" "$test_dir" \
+	"${images[@]}"
+finish

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * fuzz_attach COUNT SEED CASE-DIR SCRATCH-DIR IMAGE[,RAW-BACKING]...
+ *
+ * Attach COUNT mutants of the images, read each, detach. A mutant may be refused and
+ * reads of it may fail with an I/O error; nothing else may happen. One that makes the
+ * kernel complain is left in CASE-DIR, as the file and a line that names it. Should
+ * the kernel not survive one: CASE-DIR/at-work-* name the mutants of that moment.
+ *
+ * Seed and number mean the same as to tests/fuzz/mutate. To look at one again:
+ * fuzz_attach --only NUMBER SEED CASE-DIR SCRATCH-DIR IMAGE...
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mutator.h"
+#include "rig.h"
+
+#define THREADS		8
+#define READ_SIZE	(256U << 10)
+#define READ_ALL	(2U << 20)	/* disks up to this size are read whole */
+
+/* What all threads share; the counters under the lock. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static u64 next_number, last_number, seed, attached, refused, failed_reads, complaints;
+static const char *case_dir, *scratch_dir;
+static char **image_args;
+static int image_count;
+static struct rig_log kernel_log;
+
+struct worker {
+	int id;
+	pthread_t thread;
+	struct mutator *images;
+	u64 number;
+	struct mutator *current;
+	char *buf;
+};
+
+static struct worker workers[THREADS];
+
+static void write_file(const char *path, const void *data, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0 || write(fd, data, len) != (ssize_t)len)
+		die("%s: %m", path);
+	close(fd);
+}
+
+/* Under the lock: it is not known which of the mutants at work it was. */
+static void keep_cases(const char *why)
+{
+	char path[4096], line[2048];
+
+	complaints++;
+	for (int i = 0; i < THREADS; i++) {
+		struct worker *w = &workers[i];
+
+		if (!w->current)
+			continue;
+		snprintf(line, sizeof(line), "%s\nseed %llu number %llu image %s: %s\n", why,
+			 (unsigned long long)seed, (unsigned long long)w->number,
+			 w->current->name, w->current->what);
+		fputs(line, stdout);
+		snprintf(path, sizeof(path), "%s/attach-%llu-%llu.txt", case_dir,
+			 (unsigned long long)seed, (unsigned long long)w->number);
+		write_file(path, line, strlen(line));
+		snprintf(path, sizeof(path), "%s/attach-%llu-%llu.qcow2", case_dir,
+			 (unsigned long long)seed, (unsigned long long)w->number);
+		write_file(path, w->current->data, w->current->len);
+	}
+}
+
+static void complain(const char *why)
+{
+	pthread_mutex_lock(&lock);
+	keep_cases(why);
+	pthread_mutex_unlock(&lock);
+}
+
+static void read_piece(struct worker *w, int disk, u64 off, size_t len)
+{
+	ssize_t done = pread(disk, w->buf, len, off);
+	char why[128];
+
+	if (done == (ssize_t)len)
+		return;
+	if (done < 0 && errno == EIO) {
+		pthread_mutex_lock(&lock);
+		failed_reads++;
+		pthread_mutex_unlock(&lock);
+		return;
+	}
+	snprintf(why, sizeof(why), "a read of %zu bytes at %llu gives %zd (%s)", len,
+		 (unsigned long long)off, done, done < 0 ? strerror(errno) : "short");
+	complain(why);
+}
+
+static void read_disk(struct worker *w, int index, u64 size)
+{
+	int disk = rig_open_disk(index, O_RDONLY | O_DIRECT);
+	uint64_t random = w->number;
+	u64 off;
+
+	if (disk < 0) {
+		complain("the disk cannot be opened");
+		return;
+	}
+	for (off = 0; off < size && off < READ_ALL; off += READ_SIZE)
+		read_piece(w, disk, off, size - off < READ_SIZE ? size - off : READ_SIZE);
+	if (size > READ_ALL) {
+		read_piece(w, disk, size - 65536, 65536);
+		for (int i = 0; i < 8; i++)
+			read_piece(w, disk, rig_random(&random) % (size / 4096) * 4096, 4096);
+	}
+	close(disk);
+}
+
+static void note_work(struct worker *w)
+{
+	char path[4096], line[64];
+
+	snprintf(path, sizeof(path), "%s/at-work-%d", case_dir, w->id);
+	snprintf(line, sizeof(line), "seed %llu number %llu\n", (unsigned long long)seed,
+		 (unsigned long long)w->number);
+	write_file(path, line, strlen(line));
+}
+
+static void attach_mutant(struct worker *w)
+{
+	struct rig_attach a = { .count = 1 };
+	char path[4096], *backing = strchr(image_args[w->number % image_count], ',');
+	int index;
+
+	snprintf(path, sizeof(path), "%s/mutant-%d", scratch_dir, w->id);
+	write_file(path, w->current->data, w->current->len);
+	a.fds[0] = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	if (backing) {
+		a.raw[a.count] = true;
+		a.fds[a.count++] = open(backing + 1, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	}
+	index = rig_attach(&a);
+	for (unsigned int i = 0; i < a.count; i++)
+		close(a.fds[i]);
+	pthread_mutex_lock(&lock);
+	*(index < 0 ? &refused : &attached) += 1;
+	if (index < 0 && (!a.sentence[0] || (index != -EINVAL && index != -EOPNOTSUPP)))
+		keep_cases(a.sentence[0] ? strerror(-index) : "refused without a word");
+	pthread_mutex_unlock(&lock);
+	if (index < 0)
+		return;
+	read_disk(w, index, a.size);
+	if (rig_detach(index))
+		complain("cannot detach");
+}
+
+static void *work(void *data)
+{
+	struct worker *w = data;
+
+	for (;;) {
+		pthread_mutex_lock(&lock);
+		rig_log_read(&kernel_log);
+		if (kernel_log.splat[0])
+			keep_cases(kernel_log.splat);
+		if (w->current)
+			mutator_undo(w->current);
+		w->current = NULL;
+		if (next_number == last_number || complaints > 20) {
+			pthread_mutex_unlock(&lock);
+			return NULL;
+		}
+		w->number = next_number++;
+		w->current = &w->images[w->number % image_count];
+		mutator_apply(w->current, seed, w->number);
+		pthread_mutex_unlock(&lock);
+		note_work(w);
+		attach_mutant(w);
+	}
+}
+
+static void start(struct worker *w, int id)
+{
+	w->id = id;
+	w->images = calloc(image_count, sizeof(*w->images));
+	if (posix_memalign((void **)&w->buf, 4096, READ_SIZE))
+		die("no memory");
+	for (int i = 0; i < image_count; i++) {
+		char *path = strndup(image_args[i], strcspn(image_args[i], ","));
+
+		if (mutator_load(&w->images[i], path))
+			die("%s cannot be used", path);
+		free(path);
+	}
+	pthread_create(&w->thread, NULL, work, w);
+}
+
+int main(int argc, char **argv)
+{
+	bool only = argc > 1 && !strcmp(argv[1], "--only");
+
+	argv += only;
+	argc -= only;
+	if (argc < 6)
+		die("usage: fuzz_attach COUNT SEED CASE-DIR SCRATCH-DIR IMAGE...");
+	last_number = strtoull(argv[1], NULL, 0);
+	if (only)
+		next_number = last_number++;
+	seed = strtoull(argv[2], NULL, 0);
+	case_dir = argv[3];
+	scratch_dir = argv[4];
+	image_args = argv + 5;
+	image_count = argc - 5;
+	mkdir(case_dir, 0755);
+
+	rig_log_start(&kernel_log);
+	for (int i = 0; i < THREADS; i++)
+		start(&workers[i], i);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	printf("seed %llu: %llu mutants attached, %llu refused, %llu reads failed, %llu complaints\n",
+	       (unsigned long long)seed, (unsigned long long)attached,
+	       (unsigned long long)refused, (unsigned long long)failed_reads,
+	       (unsigned long long)complaints);
+	return complaints ? 1 : 0;
+}
