@@ -6,9 +6,12 @@
  * image file.
  */
 #include <linux/capability.h>
+#include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/stat.h>
 #include <net/genetlink.h>
 
 #include "device.h"
@@ -61,23 +64,29 @@ static void blame(struct genl_info *info, const struct nlattr *nla, const char *
 static int put_layer(struct sk_buff *msg, const struct qcow2_layer *l, bool with_path,
 		     char *buf)
 {
-	struct inode *inode = qcow2_file_inode(&l->file);
 	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_LAYER);
 	bool qcow2 = l->format == QCOW2BLK_FORMAT_QCOW2;
-	dev_t dev = S_ISBLK(inode->i_mode) ? inode->i_rdev : inode->i_sb->s_dev;
+	struct kstat stat;
 	char *path;
+	int err;
 
 	if (!nest)
 		return -EMSGSIZE;
+	/*
+	 * What stat(2) says of the file that was opened, for that is compared with
+	 * it: not so the inode on btrfs, or that of a block device.
+	 */
+	err = vfs_getattr(&l->file.filp->f_path, &stat, STATX_INO, AT_STATX_DONT_SYNC);
+	if (err)
+		return err;
 	if (with_path) {
 		path = file_path(l->file.filp, buf, PATH_MAX);
 		if (!IS_ERR(path) && nla_put_string(msg, QCOW2BLK_A_LAYER_PATH, path))
 			return -EMSGSIZE;
 	}
 	if (nla_put_u8(msg, QCOW2BLK_A_LAYER_FORMAT, l->format) ||
-	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DEV, new_encode_dev(dev)) ||
-	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_INO, inode->i_ino,
-			      QCOW2BLK_A_LAYER_PAD) ||
+	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DEV, new_encode_dev(stat.dev)) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_INO, stat.ino, QCOW2BLK_A_LAYER_PAD) ||
 	    nla_put_u8(msg, QCOW2BLK_A_LAYER_DIRECT_IO, l->file.direct) ||
 	    nla_put_u32(msg, QCOW2BLK_A_LAYER_CLUSTER_SIZE, qcow2 ? l->h.cluster_size : 0) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_SIZE, l->size, QCOW2BLK_A_LAYER_PAD))
