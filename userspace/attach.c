@@ -217,6 +217,54 @@ static int open_kernel(struct qcow2_nl **nl, struct qcow2_error *err)
 	return ret;
 }
 
+static bool is_layer_of(const struct qcow2_nl_device *device, const struct stat *st)
+{
+	unsigned int i;
+
+	for (i = 0; i < device->nr_layers; i++)
+		if (device->layers[i].ino == st->st_ino && device->layers[i].dev == st->st_dev)
+			return true;
+	return false;
+}
+
+/* Layer @on lies on a qcow device: is that made of a layer of this very chain? */
+static int check_stack(const struct qcow2_chain *chain, const struct qcow2_layer *on,
+		       const struct qcow2_nl_device *device, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+	unsigned int i;
+
+	for (i = 0; i < chain->depth; i++)
+		if (is_layer_of(device, &chain->layer[i].st))
+			return qcow2_error_set(err, QCOW2_EXIT_FAILED, on->name,
+					       "it is stored on %s, which is made of %s of the same chain; move it",
+					       qcow2_node_path(device->index, path),
+					       chain->layer[i].name);
+	return 0;
+}
+
+/* A layer that is stored on a device of its own chain is refused. */
+static int check_stacks(const struct qcow2_chain *chain, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	struct qcow2_devices devices = { };
+	const struct qcow2_layer *layer;
+	int index, ret = 0;
+
+	for (layer = chain->layer; layer < chain->layer + chain->depth && !ret; layer++) {
+		if (!qcow2_node_is_on(S_ISBLK(layer->st.st_mode) ? layer->st.st_rdev :
+				      layer->st.st_dev, &index))
+			continue;
+		if (!devices.nl)
+			ret = qcow2_devices_read(&devices, err);
+		device = qcow2_devices_by_index(&devices, index);
+		if (!ret && device)
+			ret = check_stack(chain, layer, device, err);
+	}
+	qcow2_devices_free(&devices);
+	return ret;
+}
+
 /* All that must be there when the command returns: nodes, partitions, udev's links. */
 static int make_usable(const struct attach_options *o, uint64_t since, struct qcow2_error *err)
 {
@@ -255,7 +303,7 @@ static int attach(struct attach_options *o, struct qcow2_error *err)
 	struct qcow2_nl *nl = NULL;
 	int ret;
 
-	ret = open_chain(o, &chain, err) ?: open_kernel(&nl, err) ?:
+	ret = open_chain(o, &chain, err) ?: check_stacks(&chain, err) ?: open_kernel(&nl, err) ?:
 	      qcow2_nl_attach(nl, &o->device, err);
 	if (!ret) {
 		ret = make_usable(o, since, err);

@@ -41,25 +41,43 @@ static bool parse_name(const char *name, int *index)
 	return true;
 }
 
+/* What /sys/dev/block says of a device number: "../../devices/virtual/block/qcow0/qcow0p1". */
+static bool sysfs_target(dev_t dev, char target[PATH_MAX])
+{
+	char link[64];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(dev), minor(dev));
+	len = readlink(link, target, PATH_MAX - 1);
+	if (len <= 0)
+		return false;
+	target[len] = '\0';
+	return true;
+}
+
 bool qcow2_node_parse(const char *text, int *index)
 {
-	char link[64], target[PATH_MAX];
+	char target[PATH_MAX];
 	struct stat st;
-	ssize_t len;
 
 	if (!strchr(text, '/'))
 		return parse_name(text, index);
 	if (!strncmp(text, "/dev/", 5) && parse_name(text + 5, index))
 		return true;
-	if (stat(text, &st) || !S_ISBLK(st.st_mode))
+	return !stat(text, &st) && S_ISBLK(st.st_mode) && sysfs_target(st.st_rdev, target) &&
+	       strrchr(target, '/') && parse_name(strrchr(target, '/') + 1, index);
+}
+
+bool qcow2_node_is_on(dev_t dev, int *index)
+{
+	char target[PATH_MAX], *name, *rest = target;
+
+	if (!sysfs_target(dev, target))
 		return false;
-	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(st.st_rdev),
-		 minor(st.st_rdev));
-	len = readlink(link, target, sizeof(target) - 1);
-	if (len <= 0)
-		return false;
-	target[len] = '\0';
-	return strrchr(target, '/') && parse_name(strrchr(target, '/') + 1, index);
+	while ((name = strsep(&rest, "/")))
+		if (parse_name(name, index))
+			return true;
+	return false;
 }
 
 const char *qcow2_node_path(int index, char path[QCOW2_NODE_NAME_LEN])

@@ -21,6 +21,15 @@
 bool qcow2_node_parse(const char *text, int *index);
 
 /**
+ * qcow2_node_is_on() - does this number belong to one of our devices or its partitions?
+ * @dev: a device number, of a block device or of a file system.
+ * @index: (out) number of the device.
+ *
+ * Return: true if so. Looks at no stacked device, such as LVM, in between.
+ */
+bool qcow2_node_is_on(dev_t dev, int *index);
+
+/**
  * qcow2_node_path() - the path of a device
  * @index: its number.
  * @path: (out) "/dev/qcow0".

@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Images on block devices, images on devices of ours, and those stored on their own chain.
+. "$(dirname "$0")/test_common.sh"
+need qemu-img mkfs.ext4 losetup
+modprobe loop 2>/dev/null
+losetup -f >/dev/null || skip_all "the kernel has no loop devices"
+at_exit qcow2ctl detach --all
+
+cd "$test_dir" || exit 1
+qemu-img create -q -f qcow2 plain 1M
+truncate -s 1M plain
+loop=$(losetup -f --show plain)
+at_exit losetup -d "$loop"
+check "an image on a block device" qcow2ctl attach -r "$loop"
+check "info finds its device" grep -q '^attached as: /dev/qcow0$' <<<"$(qcow2ctl info "$loop")"
+check "detach finds its device" qcow2ctl detach "$loop"
+qemu-img create -q -f qcow2 -u -b "$loop" -F qcow2 top 1M
+refuse "a backing file in /dev lies outside" 2 "--backing-dir /dev allows" qcow2ctl attach -r top
+check "--backing-dir allows it" qcow2ctl attach -r --backing-dir /dev top
+qcow2ctl detach --all
+
+# A disk with a file system, and images on it: the device's own base may not back them.
+mkdir mnt files
+qemu-img create -q -f qcow2 -u -b "$test_dir/disk" -F qcow2 files/on-itself 4M
+qemu-img create -q -f qcow2 -u -b "$test_dir/plain" -F qcow2 files/on-another 1M
+truncate -s 4M raw
+mkfs.ext4 -qF -d files raw
+qemu-img convert -O qcow2 raw disk
+disk=$(qcow2ctl attach -r disk)
+check "a device of ours mounted" mount -o ro "$disk" mnt
+at_exit umount "$test_dir/mnt"
+check "an image on it" qcow2ctl attach -r --allow-backing mnt/on-another
+qcow2ctl detach mnt/on-another
+refuse "an image stored on its own base" 2 "on-itself: it is stored on $disk, which is made of $test_dir/disk" \
+	qcow2ctl attach -r --allow-backing mnt/on-itself
+qemu-img create -q -f qcow2 -u -b "$disk" -F raw disk-of-disk 4M
+check "a device of ours as a raw layer" qcow2ctl attach -r --backing-dir /dev disk-of-disk
+qcow2ctl detach disk-of-disk
+finish
