@@ -280,8 +280,10 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 {
 	struct nlattr **attrs = info->attrs;
 
-	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_LAYERS))
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_LAYERS)) {
+		NL_SET_ERR_MSG(info->extack, "the request names no layers");
 		return -EINVAL;
+	}
 	a->index = attrs[QCOW2BLK_A_INDEX] ? nla_get_u32(attrs[QCOW2BLK_A_INDEX]) : -1;
 	if (attrs[QCOW2BLK_A_FLAGS])
 		a->flags = nla_get_u32(attrs[QCOW2BLK_A_FLAGS]);
@@ -366,8 +368,10 @@ static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 
 	if (!may_change(skb))
 		return -EPERM;
-	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX))
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX)) {
+		NL_SET_ERR_MSG(info->extack, "the request names no device");
 		return -EINVAL;
+	}
 	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]));
 	if (err)
 		blame(info, info->attrs[QCOW2BLK_A_INDEX],
