@@ -183,6 +183,21 @@ int rig_attach(struct rig_attach *a)
 	return answer.index;
 }
 
+int rig_send(uint8_t command, void (*put)(struct nlmsghdr *nlh), char *sentence)
+{
+	char buf[16384];
+	struct answer answer = { .sentence = sentence, .sentence_len = 256 };
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	if (sentence)
+		sentence[0] = '\0';
+	nlh = request(buf, family, command);
+	if (put)
+		put(nlh);
+	return talk(nlh, &answer);
+}
+
 int rig_try_detach(int index)
 {
 	char buf[1024];

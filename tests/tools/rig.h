@@ -44,6 +44,13 @@ struct rig_attach {
 /* Attach read-only. Return: index or negative errno. Dies where there is no module. */
 int rig_attach(struct rig_attach *a);
 
+/*
+ * Send a message of one's own making. @command: of the protocol; @put: adds attributes, or
+ * NULL; @sentence: (out) 256 bytes, or NULL. Return: 0 or negative errno.
+ */
+struct nlmsghdr;
+int rig_send(uint8_t command, void (*put)(struct nlmsghdr *nlh), char *sentence);
+
 /* Detach; waits up to five seconds where udev still holds the disk. Return: 0 or negative errno. */
 int rig_detach(int index);
 
