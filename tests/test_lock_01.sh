@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Image locks, against QEMU's own programs: one writes, or any number read.
-# Not in uml-debug, where starting a program takes a second.
-# kernels: uml 6.1 6.12 7.2
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io
 at_exit qcow2ctl detach --all

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Which backing files attach opens. Each rule alone is in tests/unit/test_chain.c.
-# Not in uml-debug, where starting a program takes a second.
-# kernels: uml 6.1 6.12 7.2
 . "$(dirname "$0")/test_common.sh"
 need qemu-img
 at_exit qcow2ctl detach --all

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Help, exit status and messages of the program as a whole. Wrong usage of each command is in
-# tests/unit/test_usage.c. Not in uml-debug, where starting a program takes a second.
-# kernels: uml 6.1 6.12 7.2
+# tests/unit/test_usage.c.
 . "$(dirname "$0")/test_common.sh"
 need qemu-img
 
