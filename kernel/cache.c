@@ -8,6 +8,9 @@
 
 #include "cache.h"
 
+/* Steps of the clock's hand under the lock, for one slice. */
+#define MAX_STEPS	64U
+
 /* Fewer slices than this, and a walk through a chain evicts what it is about to use. */
 #define MIN_SLICES	16U
 
@@ -50,7 +53,7 @@ int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
 	c->file = file;
 	c->slice_bits = slice_bits;
 	c->max = clamp_t(u64, bytes >> slice_bits, MIN_SLICES, INT_MAX);
-	c->hash_bits = clamp(order_base_2(c->max), 4, 16);
+	c->hash_bits = clamp(order_base_2(c->max), 4, 20);
 	c->hash = kvmalloc_array(1U << c->hash_bits, sizeof(*c->hash), GFP_KERNEL);
 	if (!c->hash)
 		return -ENOMEM;
@@ -118,18 +121,20 @@ static void unhash(struct qcow2_cache *c, struct qcow2_slice *s)
 }
 
 /*
- * Drop slices until there is room for one more. Those that are held stay: a
- * slice being read, or just found by a worker.
+ * Drop a slice if there is no room for one more. Those that are held stay: a
+ * slice being read, or just found by a worker. In the second half of the steps it
+ * is the first that is not held, referenced or not.
  */
 static void make_room(struct qcow2_cache *c)
 {
-	unsigned int turns = 2 * c->nr;
+	unsigned int step;
 	struct qcow2_slice *s;
 
 	lockdep_assert_held(&c->lock);
-	while (c->nr >= c->max && turns--) {
+	for (step = 0; c->nr >= c->max && step < MAX_STEPS; step++) {
 		s = list_first_entry(&c->clock, struct qcow2_slice, clock);
-		if (READ_ONCE(s->referenced) || refcount_read(&s->refs) > 1) {
+		if (refcount_read(&s->refs) > 1 ||
+		    (READ_ONCE(s->referenced) && step < MAX_STEPS / 2)) {
 			WRITE_ONCE(s->referenced, false);
 			list_move_tail(&s->clock, &c->clock);
 		} else {
@@ -159,7 +164,7 @@ static int read_slice(struct qcow2_cache *c, struct qcow2_slice *s)
 	ssize_t ret = qcow2_file_read(c->file, s->data, s->off, len);
 
 	if (ret < 0)
-		return ret;
+		return -EIO;
 	return ret == len ? 0 : -ENODATA;
 }
 
@@ -235,10 +240,12 @@ void qcow2_cache_destroy(struct qcow2_cache *c)
 
 	if (!c->hash)
 		return;
-	spin_lock(&c->lock);
-	list_for_each_entry_safe(s, next, &c->clock, clock)
+	list_for_each_entry_safe(s, next, &c->clock, clock) {
+		spin_lock(&c->lock);
 		unhash(c, s);
-	spin_unlock(&c->lock);
+		spin_unlock(&c->lock);
+		cond_resched();
+	}
 	kvfree(c->hash);
 	c->hash = NULL;
 }

@@ -13,8 +13,9 @@
 
 #include "compress.h"
 
-/* Decompressed clusters to keep: this many bytes, but at least two a CPU. */
-#define CACHE_BYTES	(4U << 20)
+/* Decompressed clusters to keep: two a CPU, at least and at most these bytes. */
+#define MIN_CACHE_BYTES	(4U << 20)
+#define MAX_CACHE_BYTES	(32U << 20)
 #define MAX_BUFFERS	64U
 
 enum buffer_state {
@@ -137,12 +138,14 @@ struct qcow2_compress *qcow2_compress_create(const struct qcow2_chain *chain)
 	if (!cluster_size)
 		return NULL;
 
-	nr = clamp(max(CACHE_BYTES / cluster_size, 2 * num_online_cpus()), 2U, MAX_BUFFERS);
+	nr = clamp(2 * num_online_cpus(), MIN_CACHE_BYTES / cluster_size,
+		   MAX_CACHE_BYTES / cluster_size);
+	nr = clamp(nr, 2U, MAX_BUFFERS);
 	z = kzalloc(struct_size(z, buffers, nr), GFP_KERNEL);
 	if (!z)
 		return ERR_PTR(-ENOMEM);
 	z->cluster_size = cluster_size;
-	z->max_contexts = num_online_cpus();
+	z->max_contexts = min(num_online_cpus(), nr);
 	spin_lock_init(&z->lock);
 	INIT_LIST_HEAD(&z->contexts);
 	INIT_LIST_HEAD(&z->lru);

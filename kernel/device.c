@@ -82,6 +82,7 @@ static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 	if (!dev)
 		return NULL;
 	dev->flags = a->flags;
+	dev->detaching = true;	/* nobody's to end before publish() is through with it */
 	dev->target.failed = io_failed;
 	spin_lock_init(&dev->error_lock);
 	ratelimit_state_init(&dev->error_rate, HZ, 10);
@@ -240,6 +241,14 @@ close_layers:
 	return err;
 }
 
+static void unclaim_device(struct qcow2_device *dev)
+{
+	mutex_lock(&devices_lock);
+	dev->detaching = false;
+	mutex_unlock(&devices_lock);
+}
+
+/* Show the device to others. It may be gone on return. */
 static void publish(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
@@ -249,6 +258,7 @@ static void publish(struct qcow2_device *dev)
 		dev->target.chain.nr == 1 ? "" : "s", dev->target.chain.layers[0]->size,
 		dev->target.chain.layers[0]->file.filp);
 	device_event(dev, QCOW2BLK_EVENT_ATTACHED);
+	unclaim_device(dev);
 }
 
 int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
@@ -305,13 +315,6 @@ static struct qcow2_device *claim_device(u32 index)
 	return dev;
 }
 
-static void unclaim_device(struct qcow2_device *dev)
-{
-	mutex_lock(&devices_lock);
-	dev->detaching = false;
-	mutex_unlock(&devices_lock);
-}
-
 /* Claimed, and opens are refused. */
 static void end_device(struct qcow2_device *dev)
 {
@@ -325,9 +328,9 @@ static void end_device(struct qcow2_device *dev)
 	free_target(dev);
 	close_chain(&dev->target.chain);
 
-	release_index(dev->index);
 	pr_info("%s: detached\n", dev->name);
 	device_event(dev, QCOW2BLK_EVENT_DETACHED);
+	release_index(dev->index);
 	kfree(dev);
 	module_put(THIS_MODULE);
 }

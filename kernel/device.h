@@ -34,7 +34,7 @@ struct qcow2_event {
  *	@cache_size: bytes granted for table slices.
  * @target: the chain and how requests are served from it.
  * @disk: the disk.
- * @detaching: somebody tries to end it, alone. Under the devices lock.
+ * @detaching: it is somebody's to show or to end, alone. Under the devices lock.
  * @error: the last error to tell of, under @error_lock. @error_work tells.
  */
 struct qcow2_device {

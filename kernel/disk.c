@@ -86,12 +86,11 @@ static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limit
 	unsigned int i;
 
 	l->physical_block_size = SECTOR_SIZE;
+	/* Memory that a file below does not like is copied: see qcow2_file_memory_fits(). */
 	l->dma_alignment = SECTOR_SIZE - 1;
-	for (i = 0; i < chain->nr; i++) {
+	for (i = 0; i < chain->nr; i++)
 		l->physical_block_size = max(l->physical_block_size,
 					     chain->layers[i]->file.align);
-		l->dma_alignment |= chain->layers[i]->file.mem_mask;
-	}
 	l->io_min = l->physical_block_size;
 	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
 		    round_up(top->h.cluster_size, l->io_min) : 0;

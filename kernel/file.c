@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* I/O on an image file. See file.h for the contracts. */
-#include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/cred.h>
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/magic.h>
-#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/stat.h>
 #include <linux/vmalloc.h>
@@ -16,20 +16,6 @@
 
 /* Bio_vecs of one synchronous read: 64 KiB at a time, 256 bytes of stack. */
 #define READ_VECS	16
-
-/* Pages for unaligned pieces. One is enough for progress: nobody holds one and waits. */
-static mempool_t *bounce_pool;
-
-int qcow2_file_init(void)
-{
-	bounce_pool = mempool_create_page_pool(2, 0);
-	return bounce_pool ? 0 : -ENOMEM;
-}
-
-void qcow2_file_exit(void)
-{
-	mempool_destroy(bounce_pool);
-}
 
 struct inode *qcow2_file_inode(const struct qcow2_file *f)
 {
@@ -93,8 +79,9 @@ static void find_alignment(struct qcow2_file *f)
 static bool inline_reads_safe(const struct qcow2_file *f)
 {
 	struct inode *inode = qcow2_file_inode(f);
+	struct block_device *bdev = qcow2_file_bdev(f->filp);
 
-	if (!f->direct || !(f->filp->f_mode & FMODE_NOWAIT))
+	if (!f->direct || !(f->filp->f_mode & FMODE_NOWAIT) || !bdev || !bdev_nowait(bdev))
 		return false;
 	return S_ISBLK(inode->i_mode) || inode->i_sb->s_magic == XFS_SUPER_MAGIC;
 }
@@ -128,6 +115,11 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 	spin_unlock(&filp->f_lock);
 
 	f->filp = filp;
+	f->bounce = mempool_create_page_pool(1, 0);
+	if (!f->bounce) {
+		*why = "out of memory";
+		return -ENOMEM;
+	}
 	f->opened_size = qcow2_file_size(f);
 	f->direct = mode != QCOW2BLK_DIRECT_IO_OFF && (filp->f_mode & FMODE_CAN_ODIRECT);
 	find_alignment(f);
@@ -137,22 +129,22 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 		find_alignment(f);
 		err = try_read(f);
 	}
-	if (err) {
-		*why = "the file cannot be read";
-		return err;
-	}
-	if (mode == QCOW2BLK_DIRECT_IO_ON && !f->direct) {
+	if (!err && mode == QCOW2BLK_DIRECT_IO_ON && !f->direct) {
 		*why = "the file cannot do direct I/O; use --direct-io=auto";
-		return -EOPNOTSUPP;
+		err = -EOPNOTSUPP;
+	} else if (err) {
+		*why = "the file cannot be read";
 	}
+	if (err)
+		mempool_destroy(f->bounce);
 	f->inline_reads = inline_reads_safe(f);
-	return 0;
+	return err;
 }
 
 void qcow2_file_close(struct qcow2_file *f)
 {
-	fput(f->filp);
-	f->filp = NULL;
+	__fput_sync(f->filp);
+	mempool_destroy(f->bounce);
 }
 
 bool qcow2_file_may_enter(void)
@@ -166,14 +158,17 @@ void qcow2_file_enter(struct qcow2_file_context *c)
 {
 	c->journal_info = current->journal_info;
 	c->bio_list = current->bio_list;
+	c->plug = current->plug;
 	current->journal_info = NULL;
 	current->bio_list = NULL;
+	current->plug = NULL;
 	c->noio = memalloc_noio_save();
 }
 
 void qcow2_file_leave(const struct qcow2_file_context *c)
 {
 	memalloc_noio_restore(c->noio);
+	current->plug = c->plug;
 	current->bio_list = c->bio_list;
 	current->journal_info = c->journal_info;
 }
@@ -181,34 +176,47 @@ void qcow2_file_leave(const struct qcow2_file_context *c)
 void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
 			    struct iov_iter *to, u64 off, bool nowait)
 {
+	const struct cred *old = NULL;
 	ssize_t ret;
 
 	iocb->ki_filp = f->filp;
 	iocb->ki_pos = off;
 	iocb->ki_flags = (f->direct ? IOCB_DIRECT : 0) | (nowait ? IOCB_NOWAIT : 0);
+	iocb->private = NULL;
+	/* What may be read without waiting asks nobody's credentials. */
+	if (!nowait)
+		old = override_creds(f->filp->f_cred);
 	ret = f->filp->f_op->read_iter(iocb, to);
+	if (old)
+		revert_creds(old);
 	if (ret != -EIOCBQUEUED)
 		iocb->ki_complete(iocb, ret);
 }
 
 /*
  * One synchronous read of a range that suits the file. Memory shortage in the file
- * system below passes; an I/O error made of it would not.
+ * system below passes; an I/O error made of it would not. The iterator is left as it
+ * was: a failed read may have moved it.
  */
-static ssize_t read_once(const struct qcow2_file *f, struct iov_iter *to, u64 off)
+static ssize_t read_once(const struct qcow2_file *f, const struct iov_iter *to, u64 off)
 {
+	const struct cred *old = override_creds(f->filp->f_cred);
+	struct iov_iter iter;
 	struct kiocb iocb;
 	ssize_t ret;
 
 	for (;;) {
+		iter = *to;
 		init_sync_kiocb(&iocb, f->filp);
 		iocb.ki_pos = off;
 		iocb.ki_flags = f->direct ? IOCB_DIRECT : 0;
-		ret = f->filp->f_op->read_iter(&iocb, to);
-		if (ret != -ENOMEM)
-			return ret;
+		ret = f->filp->f_op->read_iter(&iocb, &iter);
+		if (ret != -ENOMEM || fatal_signal_pending(current))
+			break;
 		msleep(20);
 	}
+	revert_creds(old);
+	return ret;
 }
 
 /* The piece of [@off, @off + @len) within one aligned block, copied to @to. */
@@ -217,7 +225,7 @@ static ssize_t read_bounced(const struct qcow2_file *f, struct iov_iter *to, u64
 	u64 start = round_down(off, PAGE_SIZE);
 	u32 skip = off - start;
 	size_t want = min_t(size_t, iov_iter_count(to), PAGE_SIZE - skip);
-	struct page *page = mempool_alloc(bounce_pool, GFP_NOIO);
+	struct page *page = mempool_alloc(f->bounce, GFP_NOIO);
 	struct bio_vec bv = { .bv_page = page, .bv_len = PAGE_SIZE };
 	struct iov_iter iter;
 	ssize_t ret;
@@ -230,7 +238,7 @@ static ssize_t read_bounced(const struct qcow2_file *f, struct iov_iter *to, u64
 		want = ret > skip ? min_t(size_t, want, ret - skip) : 0;
 		ret = copy_page_to_iter(page, skip, want, to) == want ? want : -EFAULT;
 	}
-	mempool_free(page, bounce_pool);
+	mempool_free(page, f->bounce);
 	return ret;
 }
 
@@ -242,7 +250,7 @@ static ssize_t read_some(const struct qcow2_file *f, struct iov_iter *to, u64 of
 
 	iov_iter_truncate(&whole, round_down(iov_iter_count(to), f->align));
 	if (!iov_iter_count(&whole) || off & (f->align - 1) ||
-	    (f->direct && iov_iter_alignment(&whole) & f->mem_mask))
+	    !qcow2_file_memory_fits(f, &whole))
 		return read_bounced(f, to, off);
 
 	ret = read_once(f, &whole, off);

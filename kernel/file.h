@@ -10,7 +10,9 @@
 #ifndef _QCOW2_FILE_H
 #define _QCOW2_FILE_H
 
+#include <linux/blkdev.h>
 #include <linux/fs.h>
+#include <linux/mempool.h>
 #include <linux/uio.h>
 #include <uapi/linux/qcow2blk.h>
 
@@ -21,6 +23,8 @@
  *	of at most PAGE_SIZE; 1 without direct I/O.
  * @mem_mask: memory of direct I/O has none of these address bits set.
  * @direct: direct I/O is used.
+ * @bounce: a page for unaligned pieces, with direct I/O. One for each file: who
+ *	holds it waits for this file only, which may lie on another device of ours.
  * @opened_size: bytes in the file when it was opened.
  * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
  *
@@ -31,6 +35,7 @@ struct qcow2_file {
 	u32 align;
 	u32 mem_mask;
 	u64 opened_size;
+	mempool_t *bounce;
 	bool direct;
 	bool inline_reads;
 };
@@ -45,13 +50,13 @@ struct qcow2_file {
  *
  * Sets O_NOATIME on @filp: an access time is an inode update, a journal
  * transaction in whatever task happens to read.
- * Context: may sleep. Return: 0, -EBADF, -EINVAL, -EOPNOTSUPP, or the error of a first
- * read.
+ * Context: may sleep. Return: 0, -EBADF, -EINVAL, -EOPNOTSUPP, -ENOMEM, or the error of a
+ * first read.
  */
 int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
 		    const char **why);
 
-/** qcow2_file_close() - drop the file. Context: may sleep. */
+/** qcow2_file_close() - drop the file; its locks are gone on return. Context: may sleep. */
 void qcow2_file_close(struct qcow2_file *f);
 
 /** qcow2_file_size() - bytes in the file or block device now. Context: any. */
@@ -81,6 +86,20 @@ static inline bool qcow2_file_aligned(const struct qcow2_file *f, u64 off, u32 l
 }
 
 /**
+ * qcow2_file_memory_fits() - can direct I/O use this memory as it is?
+ *
+ * Up to 6.12 a block device asks each segment, not only the whole, to be a
+ * multiple of its block; later kernels do so where they must split.
+ */
+static inline bool qcow2_file_memory_fits(const struct qcow2_file *f,
+					  const struct iov_iter *iter)
+{
+	u32 mask = f->mem_mask | (f->align - 1);
+
+	return !f->direct || mask < SECTOR_SIZE || !(iov_iter_alignment(iter) & mask);
+}
+
+/**
  * qcow2_file_read() - read into kernel memory and wait
  * @buf: directly mapped or vmalloc memory. Where it is congruent to @off modulo
  *	PAGE_SIZE, direct I/O goes to it without a copy.
@@ -104,7 +123,8 @@ ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u6
  * @iocb: @iocb->ki_complete and ki_ioprio are set by the caller; must live until
  *	ki_complete was called and this function has returned, likewise the
  *	memory behind @to.
- * @to: where to; with direct I/O the range must be qcow2_file_aligned().
+ * @to: where to; with direct I/O the range must be qcow2_file_aligned() and the
+ *	memory qcow2_file_memory_fits().
  * @off: host offset, bytes.
  * @nowait: do not sleep for locks, maps or memory: -EAGAIN is the answer then. Only
  *	where @f->inline_reads is set. Any task may do it, under qcow2_file_enter().
@@ -121,6 +141,7 @@ void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
 struct qcow2_file_context {
 	void *journal_info;
 	struct bio_list *bio_list;
+	struct blk_plug *plug;
 	unsigned int noio;
 };
 
@@ -136,12 +157,10 @@ bool qcow2_file_may_enter(void);
  * qcow2_file_enter() - make the running task fit to submit file I/O
  *
  * The task may be anybody: in a transaction of another file system, in reclaim,
- * inside submit_bio(). The file below must see none of it. Context: process.
+ * inside submit_bio(), flushing a plug. The file below must see none of it: requests of
+ * the device below do not belong into the plug that ours come from. Context: process.
  */
 void qcow2_file_enter(struct qcow2_file_context *c);
 void qcow2_file_leave(const struct qcow2_file_context *c);
-
-int qcow2_file_init(void);
-void qcow2_file_exit(void);
 
 #endif /* _QCOW2_FILE_H */

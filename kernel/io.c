@@ -40,12 +40,12 @@ static void part_iter(const struct qcow2_part *p, struct iov_iter *to)
 	to->iov_offset = p->iter.bi_bvec_done;
 }
 
-static void zero_part(const struct qcow2_part *p)
+static void zero_range(struct bio *bio, struct bvec_iter iter)
 {
 	struct bvec_iter it;
 	struct bio_vec bv;
 
-	__bio_for_each_segment(bv, p->bio, it, p->iter)
+	__bio_for_each_segment(bv, bio, it, iter)
 		memzero_bvec(&bv);
 }
 
@@ -113,6 +113,11 @@ static bool cluster_is_lost(const struct qcow2_part *p)
 /* Past the end of the file is zeros: of a raw layer's last sector, of a last cluster. */
 static void part_at_eof(struct qcow2_part *p)
 {
+	if (p->ext.host_off < qcow2_file_size(&p->ext.layer->file)) {
+		/* Nothing read, and yet not at the end: a file system that lies. */
+		part_read_failed(p, -EIO);
+		return;
+	}
 	if (cluster_is_lost(p)) {
 		qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
 				p->off, p->ext.host_off);
@@ -125,7 +130,7 @@ static void part_at_eof(struct qcow2_part *p)
 		part_failed(p, -EIO);
 		return;
 	}
-	zero_part(p);
+	zero_range(p->bio, p->iter);
 	request_put(p->req, 0);
 }
 
@@ -136,8 +141,12 @@ static void part_complete(struct kiocb *iocb, long ret)
 
 	if (ret == p->iter.bi_size) {
 		request_put(p->req, 0);
-	} else if (ret == -EAGAIN || ret == -ENOMEM || ret >= 0) {
-		/* It would sleep, or is short: a worker finds out why. */
+	} else if (ret == -EAGAIN || ret == -ENOMEM || ret >= 0 ||
+		   (ret == -EOPNOTSUPP && iocb->ki_flags & IOCB_NOWAIT)) {
+		/*
+		 * It would sleep, is short, or a device far below knows no NOWAIT: a
+		 * worker finds out.
+		 */
 		if (ret > 0 && IS_ALIGNED(ret, SECTOR_SIZE))
 			part_advance(p, ret);
 		queue_work(p->req->target->wq, &p->work);
@@ -189,6 +198,7 @@ static void part_work(struct work_struct *work)
 
 static void part_init(struct qcow2_part *p, struct qcow2_request *req)
 {
+	memset(&p->iocb, 0, sizeof(p->iocb));
 	p->req = req;
 	p->iocb.ki_complete = part_complete;
 	INIT_WORK(&p->work, part_work);
@@ -237,12 +247,14 @@ static void cursor_advance(struct qcow2_request *req, u32 bytes)
 }
 
 /* Can the file take this part without a worker? */
-static bool may_submit(const struct qcow2_part *p, bool may_sleep)
+static bool may_submit(const struct qcow2_part *p, const struct iov_iter *to, bool may_sleep)
 {
 	const struct qcow2_file *f = &p->ext.layer->file;
 
-	return f->direct && (may_sleep || f->inline_reads) &&
-	       qcow2_file_aligned(f, p->ext.host_off, p->ext.len);
+	return p->ext.type == QCOW2_CLUSTER_NORMAL && f->direct &&
+	       (may_sleep || f->inline_reads) &&
+	       qcow2_file_aligned(f, p->ext.host_off, p->ext.len) &&
+	       qcow2_file_memory_fits(f, to);
 }
 
 static void part_submit(struct qcow2_part *p, bool may_sleep)
@@ -253,21 +265,19 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 	atomic_inc(&p->req->pending);
 	if (p->ext.type == QCOW2_CLUSTER_NORMAL)
 		this_cpu_inc(t->stats->file_reads);
-	if (p->ext.type == QCOW2_CLUSTER_NORMAL && may_submit(p, may_sleep)) {
-		part_iter(p, &to);
+	part_iter(p, &to);
+	if (may_submit(p, &to, may_sleep))
 		qcow2_file_submit_read(&p->ext.layer->file, &p->iocb, &to, p->ext.host_off,
 				       !may_sleep);
-	} else {
+	else
 		queue_work(t->wq, &p->work);
-	}
 }
 
 /* No memory for a part: read the extent here and now. Only in a worker. */
 static void read_extent_here(struct qcow2_request *req, const struct qcow2_extent *ext)
 {
-	struct qcow2_part p = {};
+	struct qcow2_part p = { .req = req };
 
-	part_init(&p, req);
 	part_fill(&p, ext);
 	atomic_inc(&req->pending);
 	if (ext->type == QCOW2_CLUSTER_COMPRESSED)
@@ -278,10 +288,10 @@ static void read_extent_here(struct qcow2_request *req, const struct qcow2_exten
 
 static void zero_extent(struct qcow2_request *req, const struct qcow2_extent *ext)
 {
-	struct qcow2_part p = { .req = req };
+	struct bvec_iter iter = req->iter;
 
-	part_fill(&p, ext);
-	zero_part(&p);
+	iter.bi_size = ext->len;
+	zero_range(req->bio, iter);
 }
 
 /* Submit the next extent of the request. */

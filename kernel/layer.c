@@ -13,7 +13,7 @@
 /* Room for table slices of a device, where nobody says otherwise. */
 #define DEFAULT_CACHE_BYTES	(32ULL << 20)
 #define MIN_CACHE_BYTES		(64ULL << 10)
-#define MAX_CACHE_BYTES		BIT_ULL(40)
+#define MAX_CACHE_BYTES		(16ULL << 30)
 
 static void log_fault(const struct qcow2_layer *l, const struct qcow2_fault *fault)
 {
@@ -79,7 +79,12 @@ static int open_format(struct qcow2_layer *l, const char **why)
 	int err;
 
 	if (l->format == QCOW2BLK_FORMAT_RAW) {
-		l->size = round_up(qcow2_file_size(&l->file), QCOW2_SECTOR_SIZE);
+		l->size = qcow2_file_size(&l->file);
+		if (l->size > LLONG_MAX - QCOW2_SECTOR_SIZE) {
+			*why = "the file is too large for a disk";
+			return -EFBIG;
+		}
+		l->size = round_up(l->size, QCOW2_SECTOR_SIZE);
 		return 0;
 	}
 	err = read_header(l, why);

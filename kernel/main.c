@@ -4,7 +4,6 @@
 #include <net/genetlink.h>
 
 #include "cache.h"
-#include "file.h"
 #include "io.h"
 #include "netlink.h"
 
@@ -12,21 +11,12 @@ static int __init qcow2blk_init(void)
 {
 	int err;
 
-	err = qcow2_file_init();
-	if (err)
-		return err;
 	err = qcow2_io_init();
 	if (err)
-		goto exit_file;
+		return err;
 	err = qcow2_netlink_init();
 	if (err)
-		goto exit_io;
-	return 0;
-
-exit_io:
-	qcow2_io_exit();
-exit_file:
-	qcow2_file_exit();
+		qcow2_io_exit();
 	return err;
 }
 
@@ -35,7 +25,6 @@ static void __exit qcow2blk_exit(void)
 	qcow2_netlink_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();
-	qcow2_file_exit();
 }
 
 module_init(qcow2blk_init);

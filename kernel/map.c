@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The mapping of one qcow2 image. See map.h for the contract. */
 #include <linux/mm.h>
-#include <linux/overflow.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 

@@ -3,13 +3,17 @@
  * The generic netlink family. The protocol is documented in the uapi header.
  *
  * Operations run in parallel: none holds the family's mutex while it reads an
- * image file.
+ * image file. What generic netlink holds all the same is its list of families, for
+ * reading: a new family waits for an attach whose file hangs.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/capability.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/printk.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
 #include <net/genetlink.h>
@@ -110,6 +114,9 @@ static int put_layers(struct sk_buff *msg, const struct qcow2_chain *chain, bool
 	for (i = 0; i < chain->nr && !err; i++)
 		err = put_layer(msg, chain->layers[i], with_paths, buf);
 	kfree(buf);
+	/* An attribute's length has 16 bits. */
+	if (!err && skb_tail_pointer(msg) - (unsigned char *)nest > U16_MAX)
+		err = -EMSGSIZE;
 	nla_nest_end(msg, nest);
 	return err;
 }
@@ -179,10 +186,17 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 	return 0;
 }
 
-/* Room for a description: the chain's paths are what makes it long. */
-static struct sk_buff *new_description(const struct qcow2_device *dev)
+/* A message that describes a device; without paths where they are too long for one. */
+static struct sk_buff *describe_alone(const struct genl_info *info,
+				      const struct qcow2_device *dev, bool with_paths)
 {
-	return genlmsg_new(dev->target.chain.nr * (PATH_MAX + 128) + 1024, GFP_KERNEL);
+	size_t room = dev->target.chain.nr * (with_paths ? 1024 : 128) + 1024;
+	struct sk_buff *msg = genlmsg_new(room, GFP_KERNEL);
+
+	if (!msg || !describe_device(msg, info->snd_portid, info->snd_seq, 0, dev, with_paths))
+		return msg;
+	nlmsg_free(msg);
+	return with_paths ? describe_alone(info, dev, false) : NULL;
 }
 
 static int get_doit(struct sk_buff *skb, struct genl_info *info)
@@ -190,7 +204,6 @@ static int get_doit(struct sk_buff *skb, struct genl_info *info)
 	struct qcow2_device *dev;
 	struct sk_buff *msg = NULL;
 	u32 index;
-	int err = -ENODEV;
 
 	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX))
 		return -EINVAL;
@@ -198,18 +211,17 @@ static int get_doit(struct sk_buff *skb, struct genl_info *info)
 
 	qcow2_devices_lock();
 	dev = qcow2_device_next(index);
-	if (dev && dev->index == index) {
-		msg = new_description(dev);
-		err = msg ? describe_device(msg, info->snd_portid, info->snd_seq, 0, dev,
-					    may_change(skb)) : -ENOMEM;
-	}
+	if (dev && dev->index != index)
+		dev = NULL;
+	if (dev)
+		msg = describe_alone(info, dev, may_change(skb));
 	qcow2_devices_unlock();
-	if (!err)
+	if (msg)
 		return genlmsg_reply(msg, info);
-	nlmsg_free(msg);
-	if (err == -ENODEV)
-		blame(info, info->attrs[QCOW2BLK_A_INDEX], "no such device");
-	return err;
+	if (dev)
+		return -ENOMEM;
+	blame(info, info->attrs[QCOW2BLK_A_INDEX], "no such device");
+	return -ENODEV;
 }
 
 /* cb->args[0] is the lowest index still to come. */
@@ -223,6 +235,10 @@ static int get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
 	while ((dev = qcow2_device_next(cb->args[0]))) {
 		err = describe_device(msg, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
 				      NLM_F_MULTI, dev, with_paths);
+		/* Alone in a message, and still too long: without its paths, then. */
+		if (err && !msg->len)
+			err = describe_device(msg, NETLINK_CB(cb->skb).portid,
+					      cb->nlh->nlmsg_seq, NLM_F_MULTI, dev, false);
 		if (err)
 			break;
 		cb->args[0] = dev->index + 1;
@@ -357,8 +373,8 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 	/* Nobody would know of a device whose answer got lost. */
 	i = ret;
 	ret = reply_attached(info, i, size);
-	if (ret)
-		qcow2_device_detach(i);
+	if (ret && qcow2_device_detach(i))
+		pr_warn(QCOW2BLK_DISK_NAME "%u: stays, though whoever attached it was not told\n", i);
 	return ret;
 }
 

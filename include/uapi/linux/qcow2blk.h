@@ -47,8 +47,8 @@
  *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
  *	that with BLKRRPART.
  *	Errors: EEXIST index in use, EINVAL a bad image or attribute,
- *	EOPNOTSUPP a feature that is not supported, EBUSY an image that is
- *	attached already or nests too deep, EBADF/EIO the file.
+ *	EOPNOTSUPP a feature that is not supported, EBUSY an image that
+ *	nests too deep, EBADF/EIO the file.
  * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX). Returns when the disk
  *	is gone and its files are closed.
  *	Errors: ENODEV no such device, EBUSY it is open.
