@@ -158,17 +158,26 @@ void qcow2_file_enter(struct qcow2_file_context *c)
 {
 	c->journal_info = current->journal_info;
 	c->bio_list = current->bio_list;
-	c->plug = current->plug;
 	current->journal_info = NULL;
 	current->bio_list = NULL;
-	current->plug = NULL;
+	c->outer_plug = current->plug;
+	if (c->outer_plug) {
+		/* A task that was in a plug must be in one whenever it is scheduled. */
+		preempt_disable();
+		current->plug = NULL;
+		blk_start_plug(&c->plug);
+		preempt_enable();
+	}
 	c->noio = memalloc_noio_save();
 }
 
-void qcow2_file_leave(const struct qcow2_file_context *c)
+void qcow2_file_leave(struct qcow2_file_context *c)
 {
 	memalloc_noio_restore(c->noio);
-	current->plug = c->plug;
+	if (c->outer_plug) {
+		blk_finish_plug(&c->plug);
+		current->plug = c->outer_plug;
+	}
 	current->bio_list = c->bio_list;
 	current->journal_info = c->journal_info;
 }

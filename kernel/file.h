@@ -141,7 +141,8 @@ void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
 struct qcow2_file_context {
 	void *journal_info;
 	struct bio_list *bio_list;
-	struct blk_plug *plug;
+	struct blk_plug *outer_plug;
+	struct blk_plug plug;
 	unsigned int noio;
 };
 
@@ -161,6 +162,6 @@ bool qcow2_file_may_enter(void);
  * the device below do not belong into the plug that ours come from. Context: process.
  */
 void qcow2_file_enter(struct qcow2_file_context *c);
-void qcow2_file_leave(const struct qcow2_file_context *c);
+void qcow2_file_leave(struct qcow2_file_context *c);
 
 #endif /* _QCOW2_FILE_H */
