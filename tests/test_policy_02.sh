@@ -3,7 +3,7 @@
 #
 # Images on block devices, images on devices of ours, and those stored on their own chain.
 . "$(dirname "$0")/test_common.sh"
-need qemu-img mkfs.ext4 losetup
+need qemu-img mkfs.ext4 losetup jq
 modprobe loop 2>/dev/null
 losetup -f >/dev/null || skip_all "the kernel has no loop devices"
 at_exit qcow2ctl detach --all
@@ -38,4 +38,21 @@ refuse "an image stored on its own base" 2 "on-itself: it is stored on $disk, wh
 qemu-img create -q -f qcow2 -u -b "$disk" -F raw disk-of-disk 4M
 check "a device of ours as a raw layer" qcow2ctl attach -r --backing-dir /dev disk-of-disk
 qcow2ctl detach disk-of-disk
+
+# A file system with direct I/O, and one without: the refusal names the right layer.
+mkdir ext4 ram
+truncate -s 16M fs
+mkfs.ext4 -qF fs
+mount -o loop fs ext4
+at_exit umount "$test_dir/ext4"
+mount -t ramfs none ram
+at_exit umount "$test_dir/ram"
+qemu-img create -q -f qcow2 ram/base 1M
+qemu-img create -q -f qcow2 -b ../ram/base -F qcow2 ext4/top
+refuse "--direct-io on names the layer that cannot" 2 "ext4/../ram/base: .*direct" \
+	qcow2ctl attach -r --backing-dir ram --direct-io on ext4/top
+check "--direct-io auto takes it as it is" qcow2ctl attach -r --backing-dir ram ext4/top
+check "list tells which layer is read how" test \
+	"$(qcow2ctl info --json ext4/top | jq -c '[.attached[0].layers[]."direct-io"]')" = '[true,false]'
+qcow2ctl detach ext4/top
 finish

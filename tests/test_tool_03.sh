@@ -12,8 +12,8 @@ mkfs.ext4 -qF raw
 qemu-img convert -O qcow2 raw image.qcow2
 qemu-img create -q -f qcow2 idle.qcow2 1M
 mkdir "mount point"
+idle=$(qcow2ctl attach -r idle.qcow2)	# --all begins with the last one
 device=$(qcow2ctl attach -r image.qcow2)
-idle=$(qcow2ctl attach -r idle.qcow2)
 
 check "it can be mounted" mount -o ro "$device" "mount point"
 at_exit umount "'$test_dir/mount point'"

@@ -16,10 +16,11 @@ static int detach_one(struct qcow2_nl *nl, int index, struct qcow2_error *err)
 {
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	char path[QCOW2_NODE_NAME_LEN], user[QCOW2_NODE_USER_LEN] = "";
-	dev_t dev = qcow2_node_dev(index);
+	struct qcow2_node_traces traces;
 	bool busy;
 	int ret;
 
+	qcow2_node_find_traces(index, &traces);
 	do {
 		ret = qcow2_nl_detach(nl, index, &busy, err);
 		if (busy)
@@ -27,12 +28,13 @@ static int detach_one(struct qcow2_nl *nl, int index, struct qcow2_error *err)
 	} while (busy && !user[0] && qcow2_node_nap(end));
 
 	if (!ret)
-		qcow2_node_wait_gone(index, dev);
+		qcow2_node_wait_gone(index, &traces);
 	else if (busy)
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
 				"it is in use: %s; %s", user[0] ? user : "open in a process",
 				user[0] ? "unmount or remove that first" :
 				"fuser or lsof names the process");
+	qcow2_node_free_traces(&traces);
 	return ret;
 }
 

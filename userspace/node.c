@@ -226,18 +226,25 @@ bool qcow2_node_udev_runs(void)
 	return runs;
 }
 
+/* What udev knows of a device, NULL where that is nothing. */
+static FILE *open_database(dev_t dev)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/run/udev/data/b%u:%u", major(dev), minor(dev));
+	return fopen(path, "re");
+}
+
 /*
- * When udev was first done with a device, by its database; 0 where it is not. The
- * entry is written after links and permissions are made.
+ * When udev was first done with a device, 0 where it is not. It writes that down
+ * after it has made links and set permissions.
  */
 static uint64_t udev_done(dev_t dev)
 {
 	unsigned long long when = 0;
-	char path[64], line[256];
-	FILE *f;
+	FILE *f = open_database(dev);
+	char line[256];
 
-	snprintf(path, sizeof(path), "/run/udev/data/b%u:%u", major(dev), minor(dev));
-	f = fopen(path, "re");
 	if (!f)
 		return 0;
 	while (!when && fgets(line, sizeof(line), f))
@@ -273,21 +280,80 @@ void qcow2_node_settle(int index, uint64_t since)
 				 "udev is not done with it yet; links in /dev/disk may be missing");
 }
 
-dev_t qcow2_node_dev(int index)
+/* The links in /dev that udev has made for the disk, by its database. */
+static void read_links(dev_t dev, struct qcow2_node_traces *traces)
 {
-	return sysfs_dev(index, NULL);
+	FILE *f = open_database(dev);
+	char *line = NULL, **links;
+	size_t size = 0;
+
+	if (!f)
+		return;
+	while (getline(&line, &size, f) > 0) {
+		if (strncmp(line, "S:", 2))
+			continue;
+		links = reallocarray(traces->links, traces->nr_links + 1, sizeof(*links));
+		if (!links ||
+		    asprintf(&links[traces->nr_links], "/dev/%.*s",
+			     (int)strcspn(line + 2, "\n"), line + 2) < 0)
+			qcow2_error_nomem();
+		traces->links = links;
+		traces->nr_links++;
+	}
+	free(line);
+	fclose(f);
 }
 
-void qcow2_node_wait_gone(int index, dev_t dev)
+void qcow2_node_find_traces(int index, struct qcow2_node_traces *traces)
+{
+	memset(traces, 0, sizeof(*traces));
+	traces->dev = sysfs_dev(index, NULL);
+	if (qcow2_node_udev_runs())
+		read_links(traces->dev, traces);
+}
+
+void qcow2_node_free_traces(struct qcow2_node_traces *traces)
+{
+	while (traces->nr_links)
+		free(traces->links[--traces->nr_links]);
+	free(traces->links);
+}
+
+/* Does a link still lead to the node? It may lead to that of another device by now. */
+static bool leads_to(const char *link, const char *node)
+{
+	char target[PATH_MAX], *name;
+	ssize_t len = readlink(link, target, sizeof(target) - 1);
+
+	if (len <= 0)
+		return false;
+	target[len] = '\0';
+	name = strrchr(target, '/');
+	return !strcmp(name ? name + 1 : target, node);
+}
+
+static bool is_traced(const char *node, const struct qcow2_node_traces *traces, bool udev_runs)
+{
+	unsigned int i;
+
+	if (node_is_there(node, traces->dev) || (udev_runs && udev_done(traces->dev)))
+		return true;
+	/* udev forgets a device first and removes its links then. */
+	for (i = 0; i < traces->nr_links; i++)
+		if (udev_runs && leads_to(traces->links[i], node))
+			return true;
+	return false;
+}
+
+void qcow2_node_wait_gone(int index, const struct qcow2_node_traces *traces)
 {
 	uint64_t end = qcow2_node_now() + WAIT;
-	char path[QCOW2_NODE_NAME_LEN];
 	bool udev_runs = qcow2_node_udev_runs();
+	char path[QCOW2_NODE_NAME_LEN];
 
 	qcow2_node_path(index, path);
 	/* Somebody may have attached another one meanwhile. */
-	while (!sysfs_dev(index, NULL) &&
-	       (node_is_there(path + strlen("/dev/"), dev) || (udev_runs && udev_done(dev))))
+	while (!sysfs_dev(index, NULL) && is_traced(path + strlen("/dev/"), traces, udev_runs))
 		if (!qcow2_node_nap(end))
 			return;
 }

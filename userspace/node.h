@@ -74,21 +74,38 @@ int qcow2_node_scan_partitions(int index, struct qcow2_error *err);
 void qcow2_node_settle(int index, uint64_t since);
 
 /**
- * qcow2_node_dev() - device number of a device
- * @index: the device.
- *
- * Return: the number; 0 where there is no such device.
+ * struct qcow2_node_traces - what a device leaves in /dev
+ * @dev: its number.
+ * @links: links that udev has made for it.
+ * @nr_links: how many.
  */
-dev_t qcow2_node_dev(int index);
+struct qcow2_node_traces {
+	dev_t dev;
+	char **links;
+	unsigned int nr_links;
+};
 
 /**
- * qcow2_node_wait_gone() - wait until the node of a detached device is gone
+ * qcow2_node_find_traces() - what will have to be gone after detach?
  * @index: the device.
- * @dev: what qcow2_node_dev() said before.
- *
- * Also until udev has forgotten it, where udevd runs; ten seconds at most.
+ * @traces: (out) to be given to qcow2_node_free_traces().
  */
-void qcow2_node_wait_gone(int index, dev_t dev);
+void qcow2_node_find_traces(int index, struct qcow2_node_traces *traces);
+
+/**
+ * qcow2_node_free_traces() - release what qcow2_node_find_traces() took
+ * @traces: the traces.
+ */
+void qcow2_node_free_traces(struct qcow2_node_traces *traces);
+
+/**
+ * qcow2_node_wait_gone() - wait until nothing in /dev is left of a detached device
+ * @index: the device.
+ * @traces: what qcow2_node_find_traces() found before.
+ *
+ * Nor in udev's database, where udevd runs; waits for ten seconds at most.
+ */
+void qcow2_node_wait_gone(int index, const struct qcow2_node_traces *traces);
 
 /**
  * qcow2_node_user() - who keeps a device busy?
