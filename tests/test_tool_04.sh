@@ -40,6 +40,17 @@ echo "# $attached attached, $none not, of an attach that takes $whole ms"
 check "killed at any moment, a device is whole or not there" test $broken = 0
 check "no lock is left" qemu-io -c 'write 3M 512' top.qcow2
 
+# A device that cannot be made ready is not left behind: the partition table lies in a cluster
+# that was cut off.
+qemu-img create -q -f qcow2 cut.qcow2 1M
+qemu-io -c 'write 0 64k' cut.qcow2 >/dev/null
+truncate -s $((5 * 65536)) cut.qcow2
+refuse "an unreadable partition table" 2 "cannot read the partition table: .*--no-partscan" \
+	qcow2ctl attach -r cut.qcow2
+check "no device is left of that" test -z "$(qcow2ctl list)"
+check "--no-partscan attaches it" qcow2ctl attach -r --no-partscan cut.qcow2
+qcow2ctl detach cut.qcow2
+
 # Eight at once, of one image: eight devices, one name each.
 for i in {1..8}; do
 	qcow2ctl attach -r top.qcow2 >"device$i" &

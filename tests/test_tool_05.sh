@@ -22,7 +22,8 @@ mkdir -p /run/udev/rules.d
 echo 'KERNEL=="qcow*", PROGRAM="/bin/sleep 0.3", SYMLINK+="slow-%k-$attr{diskseq}"' \
 	>/run/udev/rules.d/99-slow.rules
 $udevd 2>/dev/null &
-at_exit "kill $!; wait $!; rm -r /run/udev"
+udevd_pid=$!
+at_exit "kill $udevd_pid; wait $udevd_pid; rm -r /run/udev"
 until udevadm control --ping 2>/dev/null; do sleep 0.1; done
 at_exit qcow2ctl detach --all
 link() { echo "/dev/slow-qcow0-$(cat /sys/block/qcow0/diskseq)"; }
@@ -33,12 +34,20 @@ check "udev has made its links for the disk and the partition" test -b "$link" -
 check "detach at once" qcow2ctl detach qcow0
 check "udev has removed its link" test ! -L "$link"
 
-# A new device takes the number of one that udev has not forgotten yet.
-check "attach again" qcow2ctl attach -r image.qcow2
+# A new device takes the number of one that udev has not forgotten yet: that does not count.
+qcow2ctl attach -r image.qcow2 >/dev/null
+kill -STOP "$udevd_pid"
 qcow2ctl detach qcow0 &
 while [ -e /sys/block/qcow0 ]; do :; done
-until qcow2ctl attach -r --device qcow0 image.qcow2; do :; done >/dev/null 2>&1
+sleep 0.2
+qcow2ctl attach -r --device qcow0 image.qcow2 >out &
+attach_pid=$!
+sleep 0.7
+check "the device is there" test -b /dev/qcow0
+check "attach does not return before udev has seen the device" test ! -s out
+kill -CONT "$udevd_pid"
+wait $attach_pid
+check "it does then" grep -qx /dev/qcow0 out
 check "udev has made the link of the new one" test -b "$(link)"
-wait %2
 check "detach" qcow2ctl detach qcow0
 finish
