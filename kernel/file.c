@@ -143,7 +143,8 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 
 void qcow2_file_close(struct qcow2_file *f)
 {
-	__fput_sync(f->filp);
+	/* Closed when the system call returns; 6.1 has __fput_sync() for kernel threads only. */
+	fput(f->filp);
 	mempool_destroy(f->bounce);
 }
 
