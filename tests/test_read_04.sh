@@ -7,6 +7,7 @@ need qcow2ctl losetup cmp
 
 images=$test_top/build/images
 [ -e "$images/manifest" ] || skip_all "no images: make -C tests/tools"
+modprobe -q loop
 at_exit qcow2ctl detach --all
 
 for label in dos gpt; do
