@@ -8,6 +8,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include <linux/zlib.h>
 #include <linux/zstd.h>
 
@@ -102,7 +103,7 @@ static void free_context(struct context *ctx)
 {
 	if (!ctx)
 		return;
-	kvfree(ctx->stage);
+	vfree(ctx->stage);
 	kvfree(ctx->zlib);
 	kvfree(ctx->zstd);
 	kfree(ctx);
@@ -114,7 +115,7 @@ static struct context *alloc_context(const struct qcow2_compress *z, gfp_t gfp)
 
 	if (!ctx)
 		return NULL;
-	ctx->stage = kvmalloc(stage_size(z), gfp);
+	ctx->stage = __vmalloc(stage_size(z), gfp);
 	if (z->need_zlib)
 		ctx->zlib = kvmalloc(zlib_inflate_workspacesize(), gfp);
 	if (z->need_zstd)

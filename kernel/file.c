@@ -284,12 +284,7 @@ ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u6
 	return done;
 }
 
-static struct page *page_of(const void *addr)
-{
-	return is_vmalloc_addr(addr) ? vmalloc_to_page(addr) : virt_to_page(addr);
-}
-
-/* Describe up to READ_VECS pages of kernel memory. Return: bytes described. */
+/* Describe up to READ_VECS pages of vmalloc memory. Return: bytes described. */
 static size_t fill_vecs(struct bio_vec *bv, unsigned int *nr, void *buf, size_t len)
 {
 	size_t done = 0;
@@ -299,14 +294,14 @@ static size_t fill_vecs(struct bio_vec *bv, unsigned int *nr, void *buf, size_t 
 		u32 n = min_t(size_t, len - done, PAGE_SIZE - offset_in_page(p));
 
 		bv[*nr] = (struct bio_vec) {
-			.bv_page = page_of(p), .bv_offset = offset_in_page(p), .bv_len = n,
+			.bv_page = vmalloc_to_page(p), .bv_offset = offset_in_page(p), .bv_len = n,
 		};
 		done += n;
 	}
 	return done;
 }
 
-ssize_t qcow2_file_read(const struct qcow2_file *f, void *buf, u64 off, size_t len)
+static ssize_t read_vmalloc(const struct qcow2_file *f, void *buf, u64 off, size_t len)
 {
 	struct bio_vec bv[READ_VECS];
 	struct iov_iter iter;
@@ -323,6 +318,26 @@ ssize_t qcow2_file_read(const struct qcow2_file *f, void *buf, u64 off, size_t l
 		done += ret;
 		if (ret < part)
 			break;
+	}
+	return done;
+}
+
+ssize_t qcow2_file_read(const struct qcow2_file *f, void *buf, u64 off, size_t len)
+{
+	struct kvec kvec = { .iov_base = buf, .iov_len = len };
+	struct iov_iter iter;
+	size_t done = 0;
+	ssize_t ret = 1;
+
+	if (is_vmalloc_addr(buf))
+		return read_vmalloc(f, buf, off, len);
+
+	iov_iter_kvec(&iter, ITER_DEST, &kvec, 1, len);
+	while (done < len && ret) {
+		ret = read_bounced(f, &iter, off + done);
+		if (ret < 0)
+			return ret;
+		done += ret;
 	}
 	return done;
 }

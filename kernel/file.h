@@ -23,7 +23,7 @@
  *	of at most PAGE_SIZE; 1 without direct I/O.
  * @mem_mask: memory of direct I/O has none of these address bits set.
  * @direct: direct I/O is used.
- * @bounce: a page for unaligned pieces, with direct I/O. One for each file: who
+ * @bounce: a page for pieces that need a copy. One for each file: who
  *	holds it waits for this file only, which may lie on another device of ours.
  * @opened_size: bytes in the file when it was opened.
  * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
@@ -56,7 +56,7 @@ struct qcow2_file {
 int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
 		    const char **why);
 
-/** qcow2_file_close() - drop the file; its locks are gone on return. Context: may sleep. */
+/** qcow2_file_close() - drop the file. Context: may sleep. */
 void qcow2_file_close(struct qcow2_file *f);
 
 /** qcow2_file_size() - bytes in the file or block device now. Context: any. */
@@ -101,8 +101,9 @@ static inline bool qcow2_file_memory_fits(const struct qcow2_file *f,
 
 /**
  * qcow2_file_read() - read into kernel memory and wait
- * @buf: directly mapped or vmalloc memory. Where it is congruent to @off modulo
- *	PAGE_SIZE, direct I/O goes to it without a copy.
+ * @buf: any kernel memory. What is vmalloc'ed, and congruent to @off modulo
+ *	PAGE_SIZE, is read into as it is; the rest through a page: a network file system
+ *	takes references on pages, and a slab's must not be given to it.
  * @off: host offset, bytes, any alignment.
  * @len: bytes, any.
  *

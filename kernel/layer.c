@@ -7,6 +7,7 @@
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "layer.h"
 
@@ -59,13 +60,13 @@ static int read_header(struct qcow2_layer *l, const char **why)
 		return got;
 	err = qcow2_header_probe(start, got, &len, &fault);
 	if (!err) {
-		buf = kvmalloc(len, GFP_KERNEL);
+		buf = vmalloc(len);
 		if (!buf) {
 			*why = "out of memory";
 			return -ENOMEM;
 		}
 		err = parse_header(l, buf, len, &fault, why);
-		kvfree(buf);
+		vfree(buf);
 	}
 	if (err && fault.sentence) {
 		*why = fault.sentence;

@@ -2,7 +2,7 @@
 /* The mapping of one qcow2 image. See map.h for the contract. */
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
-#include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "map.h"
 
@@ -28,7 +28,7 @@ int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
 
 	*why = "out of memory";
 	m->h = h;
-	m->l1 = kvmalloc(max_t(size_t, bytes, 1), GFP_KERNEL);
+	m->l1 = vmalloc(max_t(size_t, bytes, 1));
 	if (!m->l1)
 		return -ENOMEM;
 	err = qcow2_cache_init(&m->cache, file, slice_bits(h), cache_bytes);
@@ -45,7 +45,7 @@ int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
 destroy_cache:
 	qcow2_cache_destroy(&m->cache);
 free_l1:
-	kvfree(m->l1);
+	vfree(m->l1);
 	m->l1 = NULL;
 	return err;
 }
@@ -53,7 +53,7 @@ free_l1:
 void qcow2_map_close(struct qcow2_map *m)
 {
 	qcow2_cache_destroy(&m->cache);
-	kvfree(m->l1);
+	vfree(m->l1);
 	m->l1 = NULL;
 }
 

@@ -374,7 +374,7 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 	i = ret;
 	ret = reply_attached(info, i, size);
 	if (ret && qcow2_device_detach(i))
-		pr_warn(QCOW2BLK_DISK_NAME "%u: stays, though whoever attached it was not told\n", i);
+		pr_warn(QCOW2BLK_DISK_NAME "%u: stays, though its attacher was not told\n", i);
 	return ret;
 }
 
