@@ -191,9 +191,24 @@ static bool part_has_node(int index, const char *part, void *data)
 	return false;
 }
 
-int qcow2_node_scan_partitions(int index, struct qcow2_error *err)
+/* Returns 0 or a positive errno. */
+static int scan(int fd)
 {
 	uint64_t end = qcow2_node_now() + WAIT;
+	char first[512];
+	int ret;
+
+	/* Old kernels ignore that they could not read it. */
+	if (pread(fd, first, sizeof(first), 0) < 0)
+		return errno;
+	do
+		ret = ioctl(fd, BLKRRPART) ? errno : 0;
+	while (ret == EBUSY && qcow2_node_nap(end));
+	return ret;
+}
+
+int qcow2_node_scan_partitions(int index, struct qcow2_error *err)
+{
 	char path[QCOW2_NODE_NAME_LEN];
 	int fd, ret;
 
@@ -201,9 +216,7 @@ int qcow2_node_scan_partitions(int index, struct qcow2_error *err)
 	if (fd < 0)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path, "cannot open it: %s",
 				       strerror(errno));
-	do
-		ret = ioctl(fd, BLKRRPART) ? errno : 0;
-	while (ret == EBUSY && qcow2_node_nap(end));
+	ret = scan(fd);
 	close(fd);
 	if (ret)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
