@@ -2,6 +2,7 @@
 /* qcow2ctl info against qemu-img info, on images of every kind that qemu-img makes. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include <getopt.h>
+#include <sys/stat.h>
 #include <json-c/json.h>
 
 #include "command.h"
@@ -21,8 +23,9 @@ static int make_dir(void **state)
 	strcpy(dir, "/tmp/test_info.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir))
 		return -1;
-	return system("qemu-img create -q -f qcow2 base 1M && qemu-img create -q -f raw raw 3M && "
-		      "mkdir sub && qemu-img create -q -f qcow2 -b ../base -F qcow2 sub/middle");
+	return system("qemu-img create -q -f qcow2 base 1M") || system("truncate -s 3M raw") ||
+	       mkdir("sub", 0700) ||
+	       system("qemu-img create -q -f qcow2 -b ../base -F qcow2 sub/middle");
 }
 
 static int remove_dir(void **state)
@@ -42,15 +45,16 @@ static void shell(const char *format, const char *argument)
 		fail_msg("%s", command);
 }
 
-/* What "qcow2ctl info @arguments" writes to stdout lands in the file "ours". */
-static int run_info(int argc, char **argv)
+/* What "qcow2ctl info @image" writes to stdout lands in the file "ours". */
+static int run_info(const char *image, bool json)
 {
+	const char *const argv[] = { "info", json ? "--json" : image, json ? image : NULL, NULL };
 	int status, saved = dup(STDOUT_FILENO);
 
 	fflush(stdout);
 	assert_non_null(freopen("ours", "w", stdout));
 	optind = 0;
-	status = qcow2_command_info.run(argc, argv);
+	status = qcow2_command_info.run(json ? 3 : 2, (char **)argv);
 	fflush(stdout);
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
@@ -80,11 +84,10 @@ static void drop_what_only_qemu_knows(struct json_object *theirs)
 
 static void assert_same(const char *image)
 {
-	char *argv[] = { "info", "--json", (char *)image, NULL };
 	struct json_object *ours, *theirs;
 
 	shell("qemu-img info --output=json %s >theirs", image);
-	assert_int_equal(run_info(3, argv), 0);
+	assert_int_equal(run_info(image, true), 0);
 	ours = json_object_from_file("ours");
 	theirs = json_object_from_file("theirs");
 	assert_non_null(ours);
@@ -111,7 +114,8 @@ static void test_geometries(void **state)
 		"preallocation=metadata", "preallocation=falloc",
 		"data_file=data", "data_file=data,data_file_raw=on",
 		"backing_file=base,backing_fmt=qcow2", "backing_file=raw,backing_fmt=raw",
-		"backing_file=./base,backing_fmt=qcow2", "backing_file=sub/middle,backing_fmt=qcow2",
+		"backing_file=./base,backing_fmt=qcow2",
+		"backing_file=sub/middle,backing_fmt=qcow2",
 	};
 	char create[256];
 
@@ -133,13 +137,20 @@ static void test_sizes(void **state)
 	}
 }
 
+static void make_encrypted(const char *format)
+{
+	char create[256];
+
+	snprintf(create, sizeof(create), "qemu-img create -q -f qcow2 %s %s %s %%s 1M 2>/dev/null",
+		 "--object secret,id=s,data=abc -o encrypt.key-secret=s", "-o", format);
+	shell(create, "image");
+}
+
 static void test_encryption(void **state)
 {
-	shell("qemu-img create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=%s,encrypt.key-secret=s image 1M",
-	      "luks,encrypt.iter-time=10");
+	make_encrypted("encrypt.format=luks,encrypt.iter-time=10");
 	assert_same("image");
-	shell("qemu-img create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=%s,encrypt.key-secret=s image 1M 2>/dev/null",
-	      "aes");
+	make_encrypted("encrypt.format=aes");
 	assert_same("image");
 }
 
@@ -166,10 +177,9 @@ static void test_flags(void **state)
 
 static void assert_text(const char *image, const char *line)
 {
-	char *argv[] = { "info", (char *)image, NULL };
 	char command[256];
 
-	assert_int_equal(run_info(2, argv), 0);
+	assert_int_equal(run_info(image, false), 0);
 	snprintf(command, sizeof(command), "grep -qxF -e '%s' ours", line);
 	if (system(command))
 		fail_msg("'%s' is not in the text of %s", line, image);
@@ -190,14 +200,13 @@ static void test_text(void **state)
 /* A chain that cannot be followed is no reason to show nothing. */
 static void test_broken_chain(void **state)
 {
-	char *argv[] = { "info", "--json", "image", NULL };
 	struct json_object *ours, *error;
 
 	shell("qemu-img create -q -f qcow2 -u -b gone -F qcow2 %s 1M", "image");
-	assert_int_equal(run_info(3, argv), 0);
+	assert_int_equal(run_info("image", true), 0);
 	ours = json_object_from_file("ours");
 	assert_true(json_object_object_get_ex(ours, "error", &error));
-	assert_non_null(strstr(json_object_get_string(error), "gone: cannot open the backing file"));
+	assert_non_null(strstr(json_object_get_string(error), "gone: cannot open"));
 	assert_int_equal(json_object_array_length(json_object_object_get(ours, "chain")), 1);
 	json_object_put(ours);
 }
