@@ -47,6 +47,8 @@ qemu-io -c 'write 0 64k' cut.qcow2 >/dev/null
 truncate -s $((5 * 65536)) cut.qcow2
 refuse "an unreadable partition table" 2 "cannot read the partition table: .*--no-partscan" \
 	qcow2ctl attach -r cut.qcow2
+refuse "nobody to be told the name" 2 "cannot write to standard output" \
+	eval "qcow2ctl attach -r top.qcow2 >/dev/full"
 check "no device is left of that" test -z "$(qcow2ctl list)"
 check "--no-partscan attaches it" qcow2ctl attach -r --no-partscan cut.qcow2
 qcow2ctl detach cut.qcow2

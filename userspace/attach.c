@@ -296,25 +296,6 @@ static void undo(struct qcow2_nl *nl, int index)
 				 "it stays attached: it is in use");
 }
 
-static int attach(struct attach_options *o, struct qcow2_error *err)
-{
-	uint64_t since = qcow2_node_now();
-	struct qcow2_chain chain;
-	struct qcow2_nl *nl = NULL;
-	int ret;
-
-	ret = open_chain(o, &chain, err) ?: check_stacks(&chain, err) ?: open_kernel(&nl, err) ?:
-	      qcow2_nl_attach(nl, &o->device, err);
-	if (!ret) {
-		ret = make_usable(o, since, err);
-		if (ret)
-			undo(nl, o->device.index);
-	}
-	qcow2_nl_close(nl);
-	qcow2_chain_close(&chain);
-	return ret;
-}
-
 static int print_device(const struct attach_options *o, struct qcow2_error *err)
 {
 	const struct qcow2_nl_device *device;
@@ -338,6 +319,37 @@ static int print_device(const struct attach_options *o, struct qcow2_error *err)
 	return ret;
 }
 
+/* A device that nobody gets to know of is of no use. */
+static int tell(const struct attach_options *o, struct qcow2_error *err)
+{
+	int ret = print_device(o, err);
+
+	if (!ret && (fflush(stdout) || ferror(stdout)))
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+				      "cannot write to standard output: %s", strerror(errno));
+	clearerr(stdout);
+	return ret;
+}
+
+static int attach(struct attach_options *o, struct qcow2_error *err)
+{
+	uint64_t since = qcow2_node_now();
+	struct qcow2_chain chain;
+	struct qcow2_nl *nl = NULL;
+	int ret;
+
+	ret = open_chain(o, &chain, err) ?: check_stacks(&chain, err) ?: open_kernel(&nl, err) ?:
+	      qcow2_nl_attach(nl, &o->device, err);
+	if (!ret) {
+		ret = make_usable(o, since, err) ?: tell(o, err);
+		if (ret)
+			undo(nl, o->device.index);
+	}
+	qcow2_nl_close(nl);
+	qcow2_chain_close(&chain);
+	return ret;
+}
+
 static int run(int argc, char **argv)
 {
 	struct attach_options o = {
@@ -355,7 +367,7 @@ static int run(int argc, char **argv)
 			ret = qcow2_error_set(&err, QCOW2_EXIT_FAILED, o.image,
 					      "writing is not supported yet; use -r");
 		else
-			ret = attach(&o, &err) ?: print_device(&o, &err);
+			ret = attach(&o, &err);
 		if (ret)
 			qcow2_error_print(&err);
 	}
