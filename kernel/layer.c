@@ -2,6 +2,7 @@
 /* Layers and chains. See layer.h for the contracts. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/fs.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
@@ -116,13 +117,18 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 	l->index = index;
 	l->format = format;
 	err = qcow2_file_open(&l->file, filp, mode, why);
+	if (err)
+		goto free;
+	err = open_format(l, why);
 	if (!err)
-		err = open_format(l, why);
-	if (err) {
-		kfree(l);
-		return ERR_PTR(err);
-	}
-	return l;
+		return l;
+
+	/* On an error the caller's reference stays the caller's. */
+	get_file(filp);
+	qcow2_file_close(&l->file);
+free:
+	kfree(l);
+	return ERR_PTR(err);
 }
 
 void qcow2_layer_close(struct qcow2_layer *l)
