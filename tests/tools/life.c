@@ -7,6 +7,8 @@
  * life rules DIR IMAGE		what is refused, and how: messages, files, chains, indexes
  * life nest IMAGE		an image on a device of an image on a device...
  * life shrink DIR IMAGE ORACLE	a file that is cut short while it is attached
+ * life counters PLAIN COMPRESSED	what reads cost: both images are of 64 KiB clusters, full, and
+ *				written from start to end
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -536,6 +538,67 @@ static int shrink(const char *dir, const char *image, const char *oracle)
 	return failures;
 }
 
+/* --- counters ----------------------------------------------------------------------------- */
+
+static void read_range(int disk, off_t off, size_t len, size_t step)
+{
+	static char buf[1 << 20] __attribute__((aligned(4096)));
+	int err;
+
+	for (size_t done = 0; done < len; done += step) {
+		err = rig_pread(disk, buf, step, off + done);
+		if (err)
+			wrong("a read at %lld: %s", (long long)off, strerror(-err));
+	}
+}
+
+static uint64_t cost(int index, int disk, unsigned int stat, off_t off, size_t len, size_t step)
+{
+	uint64_t before = rig_stat(index, stat);
+
+	read_range(disk, off, len, step);
+	return rig_stat(index, stat) - before;
+}
+
+static void expect(const char *what, uint64_t got, uint64_t want)
+{
+	if (got != want)
+		wrong("%s: %llu instead of %llu", what, (unsigned long long)got,
+		      (unsigned long long)want);
+}
+
+static int counters(const char *plain, const char *compressed)
+{
+	int index = attach_image(plain), disk = rig_open_disk(index, O_RDONLY | O_DIRECT);
+
+	if (disk < 0)
+		die("no disk: %s", strerror(-disk));
+	read_range(disk, 0, 1 << 20, 1 << 20);
+	expect("file reads for 1 MiB of a sequential image",
+	       cost(index, disk, QCOW2BLK_A_STAT_FILE_READS, 1 << 20, 1 << 20, 1 << 20), 1);
+	expect("requests for it",
+	       cost(index, disk, QCOW2BLK_A_STAT_REQUESTS, 2 << 20, 1 << 20, 1 << 20), 1);
+	expect("slices read for 16 reads of 64 KiB where tables are known",
+	       cost(index, disk, QCOW2BLK_A_STAT_SLICE_MISSES, 3 << 20, 1 << 20, 1 << 16), 0);
+	close(disk);
+	expect("detach", rig_detach(index), 0);
+
+	index = attach_image(compressed);
+	disk = rig_open_disk(index, O_RDONLY | O_DIRECT);
+	if (disk < 0)
+		die("no disk: %s", strerror(-disk));
+	expect("decompressions for 16 reads of 4 KiB of a cluster",
+	       cost(index, disk, QCOW2BLK_A_STAT_DECOMPRESSIONS, 1 << 20, 1 << 16, 4096), 1);
+	expect("hits of the cache for 16 more",
+	       cost(index, disk, QCOW2BLK_A_STAT_DECOMPRESSED_HITS, 1 << 20, 1 << 16, 4096), 16);
+	expect("decompressions for 16 clusters in one read",
+	       cost(index, disk, QCOW2BLK_A_STAT_DECOMPRESSIONS, 2 << 20, 1 << 20, 1 << 20), 16);
+	expect("errors", rig_stat(index, QCOW2BLK_A_STAT_ERRORS), 0);
+	close(disk);
+	expect("detach", rig_detach(index), 0);
+	return failures;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 3 && !strcmp(argv[1], "storm"))
@@ -546,5 +609,7 @@ int main(int argc, char **argv)
 		return nest(argv[2]) ? 1 : 0;
 	if (argc == 5 && !strcmp(argv[1], "shrink"))
 		return shrink(argv[2], argv[3], argv[4]) ? 1 : 0;
+	if (argc == 4 && !strcmp(argv[1], "counters"))
+		return counters(argv[2], argv[3]) ? 1 : 0;
 	die("usage: see the head of life.c");
 }
