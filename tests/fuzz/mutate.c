@@ -137,7 +137,7 @@ static int load(char **paths, int count)
 	return 0;
 }
 
-static int usage(void)
+static int explain(void)
 {
 	fprintf(stderr, "usage: mutate COUNT SEED CASE-DIR IMAGE...\n"
 			"       mutate --write NUMBER SEED FILE IMAGE...\n");
@@ -152,7 +152,7 @@ int main(int argc, char **argv)
 	argv += to_file;
 	argc -= to_file;
 	if (argc < 5)
-		return usage();
+		return explain();
 	count = strtoull(argv[1], NULL, 0);
 	seed = strtoull(argv[2], NULL, 0);
 	case_dir = argv[3];

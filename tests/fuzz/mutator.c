@@ -209,12 +209,24 @@ static void mutate_compressed_entry(struct mutator *m)
 	if (!off || !(entry & QCOW2_ENTRY_COMPRESSED))
 		return;
 	switch (below(m, 6)) {
-	case 0: sectors = 0; break;
-	case 1: sectors = m->h.csize_mask; break;
-	case 2: sectors--; break;
-	case 3: host_off += below(m, 1024) - 512; break;
-	case 4: host_off = m->whole_len - below(m, 600); break;
-	default: sectors = next_random(m); break;
+	case 0:
+		sectors = 0;
+		break;
+	case 1:
+		sectors = m->h.csize_mask;
+		break;
+	case 2:
+		sectors--;
+		break;
+	case 3:
+		host_off += below(m, 1024) - 512;
+		break;
+	case 4:
+		host_off = m->whole_len - below(m, 600);
+		break;
+	default:
+		sectors = next_random(m);
+		break;
 	}
 	entry = (entry & QCOW2_ENTRY_COPIED) | QCOW2_ENTRY_COMPRESSED |
 		(sectors & m->h.csize_mask) << m->h.csize_shift | (host_off & m->h.coffset_mask);

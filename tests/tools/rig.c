@@ -101,7 +101,7 @@ static void take_data(const struct nlmsghdr *nlh, struct answer *answer)
 	}
 }
 
-/* Send, and read up to the acknowledgement. Return: 0 or negative errno. */
+/* Send, and read up to the acknowledgment. Return: 0 or negative errno. */
 static int talk(struct nlmsghdr *nlh, struct answer *answer)
 {
 	char buf[64 * 1024];

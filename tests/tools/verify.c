@@ -202,9 +202,9 @@ static void check_size(struct job *job, const struct rig_attach *a, uint64_t siz
 	char what[128];
 	int disk = rig_open_disk(job->index, O_RDONLY);
 
-	if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes))
+	if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes)) {
 		complain(job, 0, "cannot open the disk");
-	else if (bytes != size || a->size != size) {
+	} else if (bytes != size || a->size != size) {
 		snprintf(what, sizeof(what), "the disk has %llu bytes, the answer says %llu, not %llu",
 			 (unsigned long long)bytes, (unsigned long long)a->size,
 			 (unsigned long long)size);
@@ -378,17 +378,38 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'd': direct_io = parse_direct_io(optarg); break;
-		case 'i': images_option = optarg; break;
-		case 'b': disk_flags &= ~O_DIRECT; break;
-		case 'c': cache_size = strtoull(optarg, NULL, 0); break;
-		case 't': thread_count = strtoul(optarg, NULL, 0) % 65; break;
-		case 'r': random_count = strtoul(optarg, NULL, 0); break;
-		case 's': seed = strtoull(optarg, NULL, 0); break;
-		case 'j': job_count = strtoul(optarg, NULL, 0) % 65; break;
-		case 'l': list_only = true; break;
-		case 'f': files_only = true; break;
-		default: die("verify: see the head of verify.c");
+		case 'd':
+			direct_io = parse_direct_io(optarg);
+			break;
+		case 'i':
+			images_option = optarg;
+			break;
+		case 'b':
+			disk_flags &= ~O_DIRECT;
+			break;
+		case 'c':
+			cache_size = strtoull(optarg, NULL, 0);
+			break;
+		case 't':
+			thread_count = strtoul(optarg, NULL, 0) % 65;
+			break;
+		case 'r':
+			random_count = strtoul(optarg, NULL, 0);
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'j':
+			job_count = strtoul(optarg, NULL, 0) % 65;
+			break;
+		case 'l':
+			list_only = true;
+			break;
+		case 'f':
+			files_only = true;
+			break;
+		default:
+			die("verify: see the head of verify.c");
 		}
 	}
 	if (optind == argc)

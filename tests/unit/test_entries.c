@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* kernel/format.c: the decoding of L1 and L2 entries for every cluster size. */
+#include "format_image.h"
+
+static struct qcow2_header header_of(u32 version, u32 cluster_bits)
+{
+	struct image image = make_image(version, cluster_bits);
+	struct qcow2_header h;
+	struct qcow2_fault fault;
+
+	assert_int_equal(parse(&image, &h, &fault), 0);
+	free(image.buf);
+	return h;
+}
+
+static void l1_entries(void **state)
+{
+	for (u32 bits = QCOW2_MIN_CLUSTER_BITS; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
+		struct qcow2_header h = header_of(3, bits);
+		u64 top = (1ULL << 56) - h.cluster_size;
+		struct qcow2_fault fault;
+		u64 off = 1;
+
+		assert_int_equal(qcow2_l1_decode(&h, 0, &off, &fault), 0);
+		assert_int_equal(off, 0);
+		assert_int_equal(qcow2_l1_decode(&h, 1ULL << bits, &off, &fault), 0);
+		assert_int_equal(off, 1ULL << bits);
+		assert_int_equal(qcow2_l1_decode(&h, QCOW2_ENTRY_COPIED | top, &off, &fault), 0);
+		assert_int_equal(off, top);
+
+		for (unsigned int bit = 0; bit < 63; bit++) {
+			int err = qcow2_l1_decode(&h, 4ULL << bits | 1ULL << bit, &off, &fault);
+
+			if (bit >= bits && bit < 56) {
+				assert_int_equal(err, 0);
+				assert_int_equal(off, 4ULL << bits | 1ULL << bit);
+				continue;
+			}
+			assert_int_equal(err, -EINVAL);
+			if (bit >= 9 && bit < bits)
+				assert_fault(&fault,
+					     "L2 table offset is not a multiple of the cluster size");
+			else
+				assert_fault(&fault, "L1 entry has reserved bits set");
+		}
+	}
+}
+
+static void assert_cluster(const struct qcow2_header *h, u64 entry, enum qcow2_cluster_type type,
+			   bool copied, u64 host_off, u32 csize)
+{
+	struct qcow2_cluster c;
+	struct qcow2_fault fault;
+
+	memset(&c, 0xa5, sizeof(c));
+	assert_int_equal(qcow2_l2_decode(h, entry, &c, &fault), 0);
+	assert_int_equal(c.type, type);
+	assert_int_equal(c.copied, copied);
+	assert_int_equal(c.host_off, host_off);
+	assert_int_equal(c.csize, csize);
+}
+
+static void assert_bad_cluster(const struct qcow2_header *h, u64 entry, const char *sentence)
+{
+	struct qcow2_cluster c;
+	struct qcow2_fault fault;
+
+	assert_int_equal(qcow2_l2_decode(h, entry, &c, &fault), -EINVAL);
+	assert_fault(&fault, sentence);
+}
+
+static void standard_l2_entries(void **state)
+{
+	for (u32 bits = QCOW2_MIN_CLUSTER_BITS; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
+		struct qcow2_header h = header_of(3, bits);
+		struct qcow2_header v2 = header_of(2, bits);
+		u64 top = (1ULL << 56) - h.cluster_size;
+		u64 off = 5ULL << bits;
+
+		assert_cluster(&h, 0, QCOW2_CLUSTER_UNALLOCATED, false, 0, 0);
+		/* COPIED on nothing: as QEMU reads it */
+		assert_cluster(&h, QCOW2_ENTRY_COPIED, QCOW2_CLUSTER_UNALLOCATED, false, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_PLAIN, false, 0, 0);
+		assert_cluster(&h, off | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_ALLOC, false, off, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | off | QCOW2_ENTRY_ZERO,
+			       QCOW2_CLUSTER_ZERO_ALLOC, true, off, 0);
+		assert_cluster(&h, off, QCOW2_CLUSTER_NORMAL, false, off, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | off, QCOW2_CLUSTER_NORMAL, true, off, 0);
+		assert_cluster(&h, top, QCOW2_CLUSTER_NORMAL, false, top, 0);
+
+		assert_bad_cluster(&v2, QCOW2_ENTRY_ZERO,
+				   "L2 entry has the zero bit, which version 2 lacks");
+		assert_bad_cluster(&v2, off | QCOW2_ENTRY_ZERO,
+				   "L2 entry has the zero bit, which version 2 lacks");
+		assert_cluster(&v2, QCOW2_ENTRY_COPIED | off, QCOW2_CLUSTER_NORMAL, true, off, 0);
+
+		for (unsigned int bit = 1; bit < 9; bit++)
+			assert_bad_cluster(&h, off | 1ULL << bit, "L2 entry has reserved bits set");
+		for (unsigned int bit = 9; bit < bits; bit++)
+			assert_bad_cluster(&h, off | 1ULL << bit,
+					   "cluster offset is not a multiple of the cluster size");
+		for (unsigned int bit = 9; bit < bits; bit++)
+			assert_bad_cluster(&h, 1ULL << bit | QCOW2_ENTRY_ZERO,
+					   "cluster offset is not a multiple of the cluster size");
+		for (unsigned int bit = 56; bit < 62; bit++)
+			assert_bad_cluster(&h, off | 1ULL << bit, "L2 entry has reserved bits set");
+	}
+}
+
+static void compressed_l2_entries(void **state)
+{
+	for (u32 bits = QCOW2_MIN_CLUSTER_BITS; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
+		struct qcow2_header h = header_of(3, bits);
+		u32 shift = 62 - (bits - 8);
+		u64 most = (1ULL << (bits - 8)) - 1;
+		u64 highest = (1ULL << (shift < 56 ? shift : 56)) - 1;
+		u64 compressed = QCOW2_ENTRY_COMPRESSED;
+		u64 off = 5ULL << bits;
+
+		/* no additional sector, aligned: one sector; unaligned: what is left of it */
+		assert_cluster(&h, compressed | off, QCOW2_CLUSTER_COMPRESSED, false, off, 512);
+		assert_cluster(&h, compressed | (off + 1), QCOW2_CLUSTER_COMPRESSED, false,
+			       off + 1, 511);
+		assert_cluster(&h, compressed | (off + 511), QCOW2_CLUSTER_COMPRESSED, false,
+			       off + 511, 1);
+		assert_cluster(&h, compressed | most << shift | (off + 100),
+			       QCOW2_CLUSTER_COMPRESSED, false, off + 100, (most + 1) * 512 - 100);
+		assert_cluster(&h, compressed | most << shift | highest, QCOW2_CLUSTER_COMPRESSED,
+			       false, highest, most * 512 + 1);
+		/* two clusters are the most a stream can occupy */
+		assert_cluster(&h, compressed | most << shift | off, QCOW2_CLUSTER_COMPRESSED,
+			       false, off, 2U << bits);
+		/* COPIED is wrong here, and QEMU reads the cluster; it is never "ours to write" */
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | compressed | off,
+			       QCOW2_CLUSTER_COMPRESSED, false, off, 512);
+
+		for (unsigned int bit = 56; bit < shift; bit++)
+			assert_bad_cluster(&h, compressed | off | 1ULL << bit,
+					   "compressed cluster offset has reserved bits set");
+		assert_bad_cluster(&h, compressed,
+				   "compressed cluster offset points into the header");
+		assert_bad_cluster(&h, compressed | (h.cluster_size - 1),
+				   "compressed cluster offset points into the header");
+		assert_cluster(&h, compressed | h.cluster_size, QCOW2_CLUSTER_COMPRESSED, false,
+			       h.cluster_size, 512);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(l1_entries),
+		cmocka_unit_test(standard_l2_entries),
+		cmocka_unit_test(compressed_l2_entries),
+	};
+
+	return cmocka_run_group_tests_name("entries", tests, NULL, NULL);
+}
