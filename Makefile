@@ -76,7 +76,8 @@ help:
 	@echo
 	@echo 'These install packages with apt and bring their own kernels:'
 	@echo 'make demo                 attach and mount a disk image in a VM; IMAGE=path: your own,'
-	@echo '                          read-only; HOST=1: with the running kernel, not in a VM'
+	@echo '                          read-only; HOST=1: with the running kernel, not in a VM;'
+	@echo '                          KERNEL=k: in a VM with that test kernel, not with 6.1'
 	@echo 'make check                all tests; the last line counts them'
 	@echo 'make check-all            and the functional tests on every kernel there is'
 	@echo 'make style                checkpatch, sparse, shellcheck and the rules of the house'
