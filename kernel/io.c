@@ -29,15 +29,15 @@ void qcow2_io_exit(void)
  */
 static void part_iter(const struct qcow2_part *p, struct iov_iter *to)
 {
+	const struct bio_vec *first = __bvec_iter_bvec(p->bio->bi_io_vec, p->iter);
 	struct bvec_iter it;
 	struct bio_vec bv;
 	unsigned int nr = 0;
 
 	__bio_for_each_bvec(bv, p->bio, it, p->iter)
 		nr++;
-	iov_iter_bvec(to, ITER_DEST, __bvec_iter_bvec(p->bio->bi_io_vec, p->iter), nr,
-		      p->iter.bi_size);
-	to->iov_offset = p->iter.bi_bvec_done;
+	iov_iter_bvec(to, ITER_DEST, first, nr, p->iter.bi_size);
+	to->iov_offset = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
 }
 
 static void zero_range(struct bio *bio, struct bvec_iter iter)
