@@ -5,7 +5,6 @@
 #include <linux/cpumask.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
-#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -290,7 +289,7 @@ static int inflate_zstd(struct context *ctx, const void *src, u32 src_len, void 
 
 static int decompress(struct context *ctx, const struct qcow2_extent *ext, void *dst)
 {
-	const struct qcow2_layer *l = ext->layer;
+	struct qcow2_layer *l = ext->layer;
 	void *src = ctx->stage + offset_in_page(ext->host_off);
 	ssize_t got;
 	int err;

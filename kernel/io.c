@@ -4,7 +4,6 @@
 
 #include <linux/highmem.h>
 #include <linux/printk.h>
-#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 

@@ -6,7 +6,6 @@
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
-#include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -116,6 +115,7 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 	strscpy(l->name, name, sizeof(l->name));
 	l->index = index;
 	l->format = format;
+	ratelimit_state_init(&l->log_rate, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
 	err = qcow2_file_open(&l->file, filp, mode, why);
 	if (err)
 		goto free;
@@ -184,7 +184,7 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 }
 
 /* A lookup failed: say so once, and make it an I/O error. */
-static int lookup_failed(const struct qcow2_layer *l, u64 off, int err,
+static int lookup_failed(struct qcow2_layer *l, u64 off, int err,
 			 const struct qcow2_fault *fault)
 {
 	if (err == -EINVAL)

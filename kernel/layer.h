@@ -5,6 +5,8 @@
 #ifndef _QCOW2_LAYER_H
 #define _QCOW2_LAYER_H
 
+#include <linux/ratelimit.h>
+
 #include "map.h"
 
 /**
@@ -16,6 +18,7 @@
  * @size: bytes, a multiple of 512. A raw file's last sector is padded with zeros.
  * @h: the header, qcow2 only.
  * @map: the mapping, qcow2 only.
+ * @log_rate: of qcow2_layer_err().
  *
  * Constant while attached, but for what the map keeps behind its own locks.
  */
@@ -27,6 +30,7 @@ struct qcow2_layer {
 	u64 size;
 	struct qcow2_header h;
 	struct qcow2_map map;
+	struct ratelimit_state log_rate;
 };
 
 /**
@@ -84,9 +88,12 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool may_sleep,
 		       struct qcow2_extent *ext);
 
-/* A line in the log about a layer; at most ten in five seconds. */
+/* A line in the log about a layer; at most ten in five seconds for each layer. */
 #define qcow2_layer_err(l, fmt, ...)						\
-	pr_err_ratelimited("%s: layer %u (%pD): " fmt, (l)->name, (l)->index,	\
-			   (l)->file.filp, ##__VA_ARGS__)
+	do {									\
+		if (__ratelimit(&(l)->log_rate))				\
+			pr_err("%s: layer %u (%pD): " fmt, (l)->name,		\
+			       (l)->index, (l)->file.filp, ##__VA_ARGS__);	\
+	} while (0)
 
 #endif /* _QCOW2_LAYER_H */
