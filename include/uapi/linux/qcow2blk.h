@@ -49,9 +49,11 @@
  *	Errors: EEXIST index in use, EINVAL a bad image or attribute,
  *	EOPNOTSUPP a feature that is not supported, EBUSY an image that
  *	nests too deep, EBADF/EIO the file.
- * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX). Returns when the disk
- *	is gone and its files are closed.
- *	Errors: ENODEV no such device, EBUSY it is open.
+ * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS). What was
+ *	written is made durable first. Returns when the disk is gone and its files are
+ *	closed.
+ *	Errors: ENODEV no such device, EBUSY it is open, EIO it cannot be made durable
+ *	and QCOW2BLK_F_FORCE was not given: the device stays.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
@@ -112,8 +114,9 @@ enum qcow2blk_attr {
  * enum qcow2blk_layer_attr - one layer, inside QCOW2BLK_A_LAYER
  *
  * @QCOW2BLK_A_LAYER_PAD: alignment only.
- * @QCOW2BLK_A_LAYER_FD: u32, a file descriptor of the caller, opened for reading,
- *	of a regular file or a block device. (in)
+ * @QCOW2BLK_A_LAYER_FD: u32, a file descriptor of the caller, opened for reading, the
+ *	top one of a writable disk for writing too, of a regular file or a block
+ *	device. (in)
  * @QCOW2BLK_A_LAYER_FORMAT: u8, enum qcow2blk_format. (in, out)
  * @QCOW2BLK_A_LAYER_PATH: string, the path of the file as it is now; absent
  *	without CAP_SYS_ADMIN. (out)
@@ -157,6 +160,13 @@ enum qcow2blk_layer_attr {
  * @QCOW2BLK_A_STAT_DECOMPRESSED_HITS: reads answered from the cache of
  *	decompressed clusters.
  * @QCOW2BLK_A_STAT_ERRORS: requests that failed.
+ * @QCOW2BLK_A_STAT_FILE_WRITES: writes of guest data sent to the image file; one for
+ *	each extent of a request.
+ * @QCOW2BLK_A_STAT_ALLOCATIONS: clusters allocated, for data and tables.
+ * @QCOW2BLK_A_STAT_COPIES: writes that had to copy the rest of a cluster.
+ * @QCOW2BLK_A_STAT_COMMITS: commits that wrote metadata.
+ * @QCOW2BLK_A_STAT_FAST_COMMITS: those of them that needed one fsync only.
+ * @QCOW2BLK_A_STAT_FSYNCS: of the image file.
  */
 enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_UNSPEC,
@@ -170,6 +180,12 @@ enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_DECOMPRESSIONS,
 	QCOW2BLK_A_STAT_DECOMPRESSED_HITS,
 	QCOW2BLK_A_STAT_ERRORS,
+	QCOW2BLK_A_STAT_FILE_WRITES,
+	QCOW2BLK_A_STAT_ALLOCATIONS,
+	QCOW2BLK_A_STAT_COPIES,
+	QCOW2BLK_A_STAT_COMMITS,
+	QCOW2BLK_A_STAT_FAST_COMMITS,
+	QCOW2BLK_A_STAT_FSYNCS,
 
 	__QCOW2BLK_A_STAT_MAX,
 	QCOW2BLK_A_STAT_MAX = __QCOW2BLK_A_STAT_MAX - 1
@@ -178,13 +194,21 @@ enum qcow2blk_stat_attr {
 /**
  * enum qcow2blk_flags - bits of QCOW2BLK_A_FLAGS
  *
- * @QCOW2BLK_F_READ_ONLY: the disk is read-only. Needed in ATTACH: this version
- *	does not write.
- * @QCOW2BLK_F_NO_PARTSCAN: partitions are never scanned.
+ * @QCOW2BLK_F_READ_ONLY: the disk is read-only. Without it the file descriptor of the
+ *	top layer must be open for writing too. (ATTACH, out)
+ * @QCOW2BLK_F_NO_PARTSCAN: partitions are never scanned. (ATTACH, out)
+ * @QCOW2BLK_F_NO_DISCARD: the disk announces no discard, and write-zeroes keep
+ *	their clusters. (ATTACH, out)
+ * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written. (DETACH)
+ * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
+ *	flushes fail, reads go on. (out)
  */
 enum qcow2blk_flags {
 	QCOW2BLK_F_READ_ONLY	= 1 << 0,
 	QCOW2BLK_F_NO_PARTSCAN	= 1 << 1,
+	QCOW2BLK_F_NO_DISCARD	= 1 << 2,
+	QCOW2BLK_F_FORCE	= 1 << 3,
+	QCOW2BLK_F_STOPPED	= 1 << 4,
 };
 
 /**
@@ -218,11 +242,17 @@ enum qcow2blk_format {
  * @QCOW2BLK_EVENT_DETACHED: a device is gone.
  * @QCOW2BLK_EVENT_ERROR: a request failed; QCOW2BLK_A_ERRNO, QCOW2BLK_A_OFFSET,
  *	QCOW2BLK_A_LAYER_INDEX. At most ten a second for each device.
+ * @QCOW2BLK_EVENT_ENOSPC: the file system below has no room for the image to grow; the
+ *	write failed, others go on. At most one a second for each device.
+ * @QCOW2BLK_EVENT_STOPPED: writing has stopped for good, see QCOW2BLK_F_STOPPED;
+ *	QCOW2BLK_A_ERRNO. Once for each device.
  */
 enum qcow2blk_event {
 	QCOW2BLK_EVENT_ATTACHED = 1,
 	QCOW2BLK_EVENT_DETACHED,
 	QCOW2BLK_EVENT_ERROR,
+	QCOW2BLK_EVENT_ENOSPC,
+	QCOW2BLK_EVENT_STOPPED,
 };
 
 #endif /* _UAPI_LINUX_QCOW2BLK_H */
