@@ -28,6 +28,9 @@ typedef __u64 u64;
 #define be16_to_cpu(x)	be16toh(x)
 #define be32_to_cpu(x)	be32toh(x)
 #define be64_to_cpu(x)	be64toh(x)
+#define cpu_to_be16(x)	htobe16(x)
+#define cpu_to_be32(x)	htobe32(x)
+#define cpu_to_be64(x)	htobe64(x)
 #define __packed	__attribute__((packed))
 #endif
 
@@ -132,6 +135,27 @@ enum qcow2_feature_type {
 #define QCOW2_ENTRY_OFFSET_MASK		0x00fffffffffffe00ULL
 #define QCOW2_L1_RESERVED_MASK		0x7f000000000001ffULL
 #define QCOW2_L2_RESERVED_MASK		0x3f000000000001feULL
+
+/* Section "Snapshots": the fixed part of an entry; extra data, ID and name follow. */
+struct qcow2_disk_snapshot {
+	__be64 l1_table_offset;
+	__be32 l1_size;
+	__be16 id_len;
+	__be16 name_len;
+	__be32 date_sec;
+	__be32 date_nsec;
+	__be64 vm_clock_nsec;
+	__be32 vm_state_size;
+	__be32 extra_len;
+} __packed;
+static_assert(sizeof(struct qcow2_disk_snapshot) == 40, "snapshot layout");
+
+/* QEMU's limit for the extra data of an entry. */
+#define QCOW2_MAX_SNAPSHOT_EXTRA	1024U
+
+/* Section "Refcounts": an entry of the refcount table. */
+#define QCOW2_REFTABLE_RESERVED_MASK	0x00000000000001ffULL
+#define QCOW2_REFTABLE_OFFSET_MASK	0xfffffffffffffe00ULL
 
 /**
  * struct qcow2_fault - what is wrong with an image, and where
@@ -307,5 +331,33 @@ int qcow2_l1_decode(const struct qcow2_header *h, u64 entry, u64 *l2_off,
  */
 int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
 		    struct qcow2_fault *fault);
+
+/**
+ * qcow2_reftable_decode() - check an entry of the refcount table
+ * @h: the image's header.
+ * @entry: in CPU byte order.
+ * @block_off: (out) host offset of the refcount block, bytes; 0 where there is none.
+ * @fault: (out) filled in on error.
+ *
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_reftable_decode(const struct qcow2_header *h, u64 entry, u64 *block_off,
+			  struct qcow2_fault *fault);
+
+/**
+ * qcow2_refcount_get() - a refcount of a block, or of a part of one
+ * @block: its bytes, of which the first is of refcount 0.
+ * @order: refcount_order: refcounts are 1 << @order bits wide.
+ * @i: which one.
+ *
+ * Widths below a byte begin at the least significant bit. Context: any.
+ */
+u64 qcow2_refcount_get(const void *block, u32 order, u32 i);
+
+/** qcow2_refcount_set() - the opposite; @value must fit. Context: any; not atomic. */
+void qcow2_refcount_set(void *block, u32 order, u32 i, u64 value);
+
+/** qcow2_refcount_max() - the largest refcount of that width. Context: any. */
+u64 qcow2_refcount_max(u32 order);
 
 #endif /* _QCOW2_FORMAT_H */

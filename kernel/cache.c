@@ -24,12 +24,16 @@ enum slice_state {
  * struct qcow2_slice - one slice
  * @node: in the hash. RCU.
  * @off: host offset, bytes. Constant.
- * @data: the table's bytes. Constant once SLICE_READY.
+ * @data: the table's bytes. Once SLICE_READY changed under the cache's lock only, an
+ *	entry at a time.
  * @state: an enum slice_state, set with release by the task that reads the slice.
  * @error: why @state is SLICE_FAILED.
  * @referenced: the clock's bit; races are harmless.
- * @refs: one of the hash, one of each holder.
+ * @ordered: a change since the last freeze was. Under the cache's lock, as @sectors.
+ * @sectors: bit n: the nth sector has changed since the last freeze.
+ * @refs: one of the hash, one of each holder, one while @sectors is not 0.
  * @clock: in the cache's list, under its lock.
+ * @dirty: likewise, while @sectors is not 0.
  * @rcu: frees it.
  */
 struct qcow2_slice {
@@ -38,9 +42,12 @@ struct qcow2_slice {
 	void *data;
 	int state;
 	bool referenced;
+	bool ordered;
+	u8 sectors;
 	int error;
 	refcount_t refs;
 	struct list_head clock;
+	struct list_head dirty;
 	struct rcu_head rcu;
 };
 
@@ -61,6 +68,7 @@ int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
 		INIT_HLIST_HEAD(&c->hash[i]);
 	spin_lock_init(&c->lock);
 	INIT_LIST_HEAD(&c->clock);
+	INIT_LIST_HEAD(&c->dirty);
 	init_waitqueue_head(&c->loaded);
 	return 0;
 }
@@ -170,28 +178,39 @@ static int read_slice(struct qcow2_cache *c, struct qcow2_slice *s)
 
 static void finish_load(struct qcow2_cache *c, struct qcow2_slice *s, int err)
 {
+	unsigned long flags;
+
 	if (err) {
 		s->error = err;
-		spin_lock(&c->lock);
+		spin_lock_irqsave(&c->lock, flags);
 		unhash(c, s);
-		spin_unlock(&c->lock);
+		spin_unlock_irqrestore(&c->lock, flags);
 	}
 	/* Pairs with the acquires: data and error before the state. */
 	smp_store_release(&s->state, err ? SLICE_FAILED : SLICE_READY);
 	wake_up_all(&c->loaded);
 }
 
+static void add_slice(struct qcow2_cache *c, struct qcow2_slice *s)
+{
+	make_room(c);
+	hlist_add_head_rcu(&s->node, bucket(c, s->off));
+	list_add_tail(&s->clock, &c->clock);
+	c->nr++;
+}
+
 /* The slice, held; @mine tells that the caller must read it. */
 static struct qcow2_slice *find_or_add(struct qcow2_cache *c, u64 off, bool *mine)
 {
 	struct qcow2_slice *s, *new = NULL;
+	unsigned long flags;
 
 	for (;;) {
-		spin_lock(&c->lock);
+		spin_lock_irqsave(&c->lock, flags);
 		s = find(c, off);
 		if (s || new)
 			break;
-		spin_unlock(&c->lock);
+		spin_unlock_irqrestore(&c->lock, flags);
 		new = alloc_slice(c, off);
 	}
 	*mine = !s;
@@ -201,13 +220,10 @@ static struct qcow2_slice *find_or_add(struct qcow2_cache *c, u64 off, bool *min
 	} else {
 		s = new;
 		new = NULL;
-		make_room(c);
-		hlist_add_head_rcu(&s->node, bucket(c, off));
-		list_add_tail(&s->clock, &c->clock);
-		c->nr++;
+		add_slice(c, s);
 		c->misses++;
 	}
-	spin_unlock(&c->lock);
+	spin_unlock_irqrestore(&c->lock, flags);
 	if (new)
 		free_slice(&new->rcu);
 	return s;
@@ -234,16 +250,89 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 off)
 	return s;
 }
 
+void qcow2_cache_forget(struct qcow2_cache *c, u64 off, u32 len)
+{
+	u64 end = off + len;
+	struct qcow2_slice *s;
+	unsigned long flags;
+
+	for (; off < end; off += 1U << c->slice_bits) {
+		spin_lock_irqsave(&c->lock, flags);
+		s = find(c, off);
+		if (s)
+			unhash(c, s);
+		spin_unlock_irqrestore(&c->lock, flags);
+	}
+}
+
+void *qcow2_slice_change(struct qcow2_cache *c, struct qcow2_slice *s, u32 at, u32 len,
+			 bool ordered)
+{
+	u32 first = at >> SECTOR_SHIFT, last = (at + len - 1) >> SECTOR_SHIFT;
+
+	lockdep_assert_held(&c->lock);
+	if (!s->sectors) {
+		refcount_inc(&s->refs);
+		list_add_tail(&s->dirty, &c->dirty);
+		c->nr_dirty++;
+	}
+	s->sectors |= GENMASK(last, first);
+	s->ordered |= ordered;
+	return s->data + at;
+}
+
+bool qcow2_cache_freeze(struct qcow2_cache *c, struct qcow2_frozen *fr, void *copy)
+{
+	struct qcow2_slice *s;
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->lock, flags);
+	s = list_first_entry_or_null(&c->dirty, struct qcow2_slice, dirty);
+	if (s) {
+		*fr = (struct qcow2_frozen) {
+			.slice = s, .off = s->off, .sectors = s->sectors, .ordered = s->ordered,
+		};
+		memcpy(copy, s->data, 1U << c->slice_bits);
+		/* The reference of being dirty goes to the frozen copy. */
+		list_del(&s->dirty);
+		c->nr_dirty--;
+		s->sectors = 0;
+		s->ordered = false;
+	}
+	spin_unlock_irqrestore(&c->lock, flags);
+	return s != NULL;
+}
+
+void qcow2_cache_unfreeze(struct qcow2_cache *c, struct qcow2_frozen *fr)
+{
+	unsigned long sectors = fr->sectors;
+	unsigned long flags;
+	u32 first = __ffs(sectors), last = __fls(sectors);
+
+	spin_lock_irqsave(&c->lock, flags);
+	qcow2_slice_change(c, fr->slice, first * SECTOR_SIZE, (last + 1 - first) * SECTOR_SIZE,
+			   fr->ordered);
+	spin_unlock_irqrestore(&c->lock, flags);
+	qcow2_cache_put(fr->slice);
+}
+
 void qcow2_cache_destroy(struct qcow2_cache *c)
 {
 	struct qcow2_slice *s, *next;
+	unsigned long flags;
 
 	if (!c->hash)
 		return;
+	/* What is still dirty could not be written: said and done with. */
+	list_for_each_entry_safe(s, next, &c->dirty, dirty) {
+		list_del(&s->dirty);
+		s->sectors = 0;
+		qcow2_cache_put(s);
+	}
 	list_for_each_entry_safe(s, next, &c->clock, clock) {
-		spin_lock(&c->lock);
+		spin_lock_irqsave(&c->lock, flags);
 		unhash(c, s);
-		spin_unlock(&c->lock);
+		spin_unlock_irqrestore(&c->lock, flags);
 		cond_resched();
 	}
 	kvfree(c->hash);

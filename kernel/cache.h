@@ -2,10 +2,15 @@
 /*
  * Table slices of one image file, kept in memory.
  *
- * A slice is min(4 KiB, cluster size) bytes of an L2 table, named by its host
- * offset. Readers find slices without a lock, under RCU: a slice leaves the hash
- * table before it is dropped, and is freed a grace period later, so what a reader
- * has found stays readable and is what the table said when the reader began.
+ * A slice is min(4 KiB, cluster size) bytes of an L2 table or a refcount block, named
+ * by its host offset. Readers find slices without a lock, under RCU: a slice leaves
+ * the hash table before it is dropped, and is freed a grace period later, so what a
+ * reader has found stays readable and is no older than when the reader began.
+ *
+ * A change is made in memory and the sectors it touches are marked dirty, both under
+ * the lock; commit.c freezes a slice, which copies its dirty sectors and marks them
+ * clean in one step, and writes the copy. A slice that is dirty, or frozen and not yet
+ * written, is held: dropped, it would be read again from a file that is behind.
  *
  * Room is bounded; the least recently used slice goes first, by a clock: a hit
  * sets a bit, the hand clears it.
@@ -20,7 +25,8 @@
 
 #include "file.h"
 
-#define QCOW2_SLICE_MAX_SIZE	4096U
+#define QCOW2_SLICE_MAX_BITS	12U
+#define QCOW2_SLICE_MAX_SIZE	(1U << QCOW2_SLICE_MAX_BITS)
 
 /**
  * struct qcow2_cache - the slices of one file
@@ -29,9 +35,12 @@
  * @max: slices to keep at most. Slices being read come on top, one a worker.
  * @hash_bits: log2 of the buckets.
  * @hash: changed under @lock, walked under RCU.
- * @lock: protects everything below, and the slices' list entries. Innermost.
+ * @lock: protects everything below, the slices' list entries, and changes of their
+ *	bytes. Taken by completions of I/O, with interrupts off. Innermost.
  * @clock: all slices in the hash; the hand is the head of the list.
  * @nr: slices in @clock.
+ * @dirty: slices with changes that are not frozen; the longest dirty one first.
+ * @nr_dirty: in @dirty.
  * @loaded: woken when a slice has been read.
  * @hits, @misses, @evictions: of qcow2_cache_get().
  */
@@ -45,6 +54,8 @@ struct qcow2_cache {
 	spinlock_t lock;	/* see above */
 	struct list_head clock;
 	unsigned int nr;
+	struct list_head dirty;
+	unsigned int nr_dirty;
 	wait_queue_head_t loaded;
 	u64 hits;
 	u64 misses;
@@ -89,8 +100,58 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 off);
 /** qcow2_cache_put() - give a slice back. Context: any. */
 void qcow2_cache_put(struct qcow2_slice *s);
 
+/**
+ * qcow2_cache_forget() - drop slices of a table that is no more
+ * @off: host offset of the table.  @len: bytes, whole slices.
+ * Nobody may look for them meanwhile; none is dirty. Context: any.
+ */
+void qcow2_cache_forget(struct qcow2_cache *c, u64 off, u32 len);
+
 /** qcow2_slice_data() - the bytes of a slice that is held. */
 const void *qcow2_slice_data(const struct qcow2_slice *s);
+
+/**
+ * qcow2_cache_change_begin() - before slices are changed
+ * @flags: (out) for the end.
+ * Return, by qcow2_slice_change(): where the bytes are. Context: any.
+ */
+#define qcow2_cache_change_begin(c, flags)	spin_lock_irqsave(&(c)->lock, flags)
+#define qcow2_cache_change_end(c, flags)	spin_unlock_irqrestore(&(c)->lock, flags)
+
+/**
+ * qcow2_slice_change() - announce a change of a held slice, and get at its bytes
+ * @at: first byte, within the slice.  @len: bytes.
+ * @ordered: the change must not become durable before what was written earlier: see
+ *	commit.h.
+ * Context: any, between qcow2_cache_change_begin() and _end(), in which the change is
+ * made, with one store for each entry: readers are not locked out.
+ */
+void *qcow2_slice_change(struct qcow2_cache *c, struct qcow2_slice *s, u32 at, u32 len,
+			 bool ordered);
+
+/**
+ * struct qcow2_frozen - the dirty sectors of a slice, copied
+ * @slice: held until qcow2_cache_put().
+ * @off: host offset of the slice, bytes.
+ * @sectors: bit n: the nth sector is in the copy, at its place.
+ * @ordered: one of the changes was.
+ */
+struct qcow2_frozen {
+	struct qcow2_slice *slice;
+	u64 off;
+	u8 sectors;
+	bool ordered;
+};
+
+/**
+ * qcow2_cache_freeze() - take the longest dirty slice
+ * @copy: (out) room for a slice's bytes.
+ * Context: process. Return: false if none is dirty.
+ */
+bool qcow2_cache_freeze(struct qcow2_cache *c, struct qcow2_frozen *fr, void *copy);
+
+/** qcow2_cache_unfreeze() - it was not written: the slice is dirty as before. Context: process. */
+void qcow2_cache_unfreeze(struct qcow2_cache *c, struct qcow2_frozen *fr);
 
 void qcow2_cache_exit(void);
 

@@ -10,6 +10,7 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/srcu.h>
 
 #ifndef QCOW2_HAVE_SHOULD_MERGE_FLAG
 #define QCOW2_MQ_F_SHOULD_MERGE		0
@@ -22,6 +23,12 @@
 #define QCOW2_COMPAT_NODE		int
 #else
 #define QCOW2_COMPAT_NODE		unsigned int
+#endif
+
+/* 6.3 has a name for reading sides that end in another task than they began in. */
+#ifndef QCOW2_HAVE_SRCU_DOWN_READ
+#define srcu_down_read(ssp)		__srcu_read_lock(ssp)
+#define srcu_up_read(ssp, idx)		__srcu_read_unlock(ssp, idx)
 #endif
 
 /* 6.5 opens disks, not block devices, and has a mode type of its own. */
@@ -45,6 +52,9 @@
  * @io_opt: bytes.
  * @max_hw_sectors: 512-byte sectors in one request.
  * @dma_alignment: mask for the memory of direct I/O.
+ * @discard_granularity: bytes; 0: no discard.
+ * @discard_sectors: 512-byte sectors in one discard or write of zeros.
+ * @write_cache: what is written is durable only after a flush.
  */
 struct qcow2_disk_limits {
 	unsigned int physical_block_size;
@@ -52,6 +62,9 @@ struct qcow2_disk_limits {
 	unsigned int io_opt;
 	unsigned int max_hw_sectors;
 	unsigned int dma_alignment;
+	unsigned int discard_granularity;
+	unsigned int discard_sectors;
+	bool write_cache;
 };
 
 /*
@@ -74,9 +87,23 @@ qcow2_compat_alloc_disk(struct blk_mq_tag_set *set, const struct qcow2_disk_limi
 		.max_segment_size	= UINT_MAX,
 		.seg_boundary_mask	= ULONG_MAX,
 		.dma_alignment		= l->dma_alignment,
+		.discard_granularity	= l->discard_granularity,
+		.max_hw_discard_sectors	= l->discard_granularity ? l->discard_sectors : 0,
+		.max_write_zeroes_sectors = l->discard_sectors,
 	};
 
-	return blk_mq_alloc_disk(set, &lim, queuedata);
+	struct gendisk *disk;
+
+#ifdef BLK_FEAT_WRITE_CACHE
+	if (l->write_cache)
+		lim.features |= BLK_FEAT_WRITE_CACHE;
+#endif
+	disk = blk_mq_alloc_disk(set, &lim, queuedata);
+#ifndef BLK_FEAT_WRITE_CACHE
+	if (!IS_ERR(disk))
+		blk_queue_write_cache(disk->queue, l->write_cache, false);
+#endif
+	return disk;
 #else
 	struct gendisk *disk = blk_mq_alloc_disk(set, queuedata);
 
@@ -91,6 +118,12 @@ qcow2_compat_alloc_disk(struct blk_mq_tag_set *set, const struct qcow2_disk_limi
 	blk_queue_segment_boundary(disk->queue, ULONG_MAX);
 	blk_queue_max_segment_size(disk->queue, UINT_MAX);
 	blk_queue_dma_alignment(disk->queue, l->dma_alignment);
+	if (l->discard_granularity) {
+		disk->queue->limits.discard_granularity = l->discard_granularity;
+		blk_queue_max_discard_sectors(disk->queue, l->discard_sectors);
+	}
+	blk_queue_max_write_zeroes_sectors(disk->queue, l->discard_sectors);
+	blk_queue_write_cache(disk->queue, l->write_cache, false);
 	/* Later kernels take a disk as not rotational unless told otherwise. */
 	blk_queue_flag_set(QUEUE_FLAG_NONROT, disk->queue);
 	return disk;

@@ -9,6 +9,7 @@
 #include <linux/xarray.h>
 
 #include "device.h"
+#include "write.h"
 
 /* Protects the table. An index whose device is coming or going maps to NULL. */
 static DEFINE_MUTEX(devices_lock);
@@ -75,6 +76,39 @@ static void error_work(struct work_struct *work)
 		tell_event(&ev);
 }
 
+static void layer_stopped(struct qcow2_layer *l, int err)
+{
+	struct qcow2_device *dev = l->owner;
+	const struct qcow2_event ev = {
+		.type = QCOW2BLK_EVENT_STOPPED, .index = dev->index, .err = err,
+	};
+
+	qcow2_disk_set_read_only(&dev->disk);
+	if (tell_event)
+		tell_event(&ev);
+}
+
+static void layer_full(struct qcow2_layer *l)
+{
+	struct qcow2_device *dev = l->owner;
+
+	if (__ratelimit(&dev->full_rate))
+		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
+}
+
+static const struct qcow2_layer_ops layer_ops = {
+	.stopped = layer_stopped,
+	.full	 = layer_full,
+};
+
+u32 qcow2_device_flags(const struct qcow2_device *dev)
+{
+	const struct qcow2_layer *top = dev->target.chain.layers[0];
+	bool stopped = top->writable && qcow2_commit_stopped(&top->commit);
+
+	return dev->flags | (stopped ? QCOW2BLK_F_STOPPED : 0);
+}
+
 static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 {
 	struct qcow2_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
@@ -87,6 +121,8 @@ static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 	spin_lock_init(&dev->error_lock);
 	ratelimit_state_init(&dev->error_rate, HZ, 10);
 	ratelimit_set_flags(&dev->error_rate, RATELIMIT_MSG_ON_RELEASE);
+	ratelimit_state_init(&dev->full_rate, HZ, 1);
+	ratelimit_set_flags(&dev->full_rate, RATELIMIT_MSG_ON_RELEASE);
 	dev->error.type = QCOW2BLK_EVENT_ERROR;
 	INIT_WORK(&dev->error_work, error_work);
 	return dev;
@@ -158,13 +194,15 @@ static void close_chain(struct qcow2_chain *chain)
 static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 {
 	struct qcow2_chain *chain = &dev->target.chain;
+	bool writable = !(a->flags & QCOW2BLK_F_READ_ONLY);
 	struct qcow2_layer *l;
-	unsigned int bad;
+	unsigned int bad = 0;
 	int err;
 
 	while (chain->nr < a->nr) {
 		l = qcow2_layer_open(dev->name, chain->nr, a->layers[chain->nr].filp,
-				     a->layers[chain->nr].format, a->direct_io, &a->why);
+				     a->layers[chain->nr].format, a->direct_io,
+				     writable && !chain->nr, &a->why);
 		if (IS_ERR(l)) {
 			a->bad_layer = chain->nr;
 			err = PTR_ERR(l);
@@ -174,6 +212,12 @@ static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 		chain->layers[chain->nr++] = l;
 	}
 	err = qcow2_chain_load(chain, a->cache_size, &dev->cache_size, &a->why, &bad);
+	if (!err && writable) {
+		chain->layers[0]->owner = dev;
+		err = qcow2_layer_make_writable(chain->layers[0],
+						!(a->flags & QCOW2BLK_F_NO_DISCARD),
+						&layer_ops, &a->why);
+	}
 	if (!err)
 		return 0;
 	a->bad_layer = bad;
@@ -185,6 +229,7 @@ close:
 static int make_target(struct qcow2_device *dev)
 {
 	struct qcow2_io_target *t = &dev->target;
+	struct qcow2_layer *top = t->chain.layers[0];
 
 	t->stats = alloc_percpu(struct qcow2_io_stats);
 	if (!t->stats)
@@ -192,9 +237,15 @@ static int make_target(struct qcow2_device *dev)
 	t->compress = qcow2_compress_create(&t->chain);
 	if (IS_ERR(t->compress))
 		goto free_stats;
+	t->copies = qcow2_copies_create(top->writable && top->format == QCOW2BLK_FORMAT_QCOW2 ?
+					top->h.cluster_size : 0);
+	if (IS_ERR(t->copies))
+		goto free_compress;
 	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
 	if (t->wq)
 		return 0;
+	qcow2_copies_destroy(t->copies);
+free_compress:
 	qcow2_compress_destroy(t->compress);
 free_stats:
 	free_percpu(t->stats);
@@ -204,6 +255,7 @@ free_stats:
 static void free_target(struct qcow2_device *dev)
 {
 	destroy_workqueue(dev->target.wq);
+	qcow2_copies_destroy(dev->target.copies);
 	qcow2_compress_destroy(dev->target.compress);
 	free_percpu(dev->target.stats);
 }
@@ -318,15 +370,20 @@ static struct qcow2_device *claim_device(u32 index)
 /* Claimed, and opens are refused. */
 static void end_device(struct qcow2_device *dev)
 {
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+
 	mutex_lock(&devices_lock);
 	xa_store(&devices, dev->index, NULL, GFP_KERNEL);
 	mutex_unlock(&devices_lock);
 
 	qcow2_disk_remove(&dev->disk);
+	if (top->writable && qcow2_layer_finish(top))
+		pr_warn("%s: space that was reserved could not be given back\n", dev->name);
+	free_target(dev);
+	/* Up to here the layer may have something to say about the disk. */
+	close_chain(&dev->target.chain);
 	qcow2_disk_destroy(&dev->disk);
 	cancel_work_sync(&dev->error_work);
-	free_target(dev);
-	close_chain(&dev->target.chain);
 
 	pr_info("%s: detached\n", dev->name);
 	device_event(dev, QCOW2BLK_EVENT_DETACHED);
@@ -335,7 +392,19 @@ static void end_device(struct qcow2_device *dev)
 	module_put(THIS_MODULE);
 }
 
-int qcow2_device_detach(u32 index)
+/* All that was written is durable, or we are told not to mind. */
+static int last_commit(struct qcow2_device *dev, bool force)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+	int err = top->writable ? qcow2_commit_wait(&top->commit) : 0;
+
+	if (err && force)
+		pr_warn("%s: detached by force: what was written since the last good flush is lost\n",
+			dev->name);
+	return force ? 0 : err;
+}
+
+int qcow2_device_detach(u32 index, bool force)
 {
 	struct qcow2_device *dev = claim_device(index);
 	int err;
@@ -344,6 +413,12 @@ int qcow2_device_detach(u32 index)
 		return PTR_ERR(dev);
 	err = qcow2_disk_refuse_opens(&dev->disk);
 	if (err) {
+		unclaim_device(dev);
+		return err;
+	}
+	err = last_commit(dev, force);
+	if (err) {
+		qcow2_disk_allow_opens(&dev->disk);
 		unclaim_device(dev);
 		return err;
 	}

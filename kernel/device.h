@@ -5,7 +5,11 @@
  * Lock order, outermost first:
  *	gendisk open_mutex > (block layer) > locks of the file system below
  *	devices lock: held for looks at the table only; nothing is taken inside
- *	qcow2_cache.lock, qcow2_compress.lock: innermost, never together
+ *	qcow2_map.table_lock > qcow2_overlap.lock > locks of the file system below
+ *	qcow2_refcounts.lock > qcow2_commit.header_lock, qcow2_overlap.lock
+ *	qcow2_layer.autoclear_lock > qcow2_commit.header_lock
+ *	qcow2_file.rmw, qcow2_file.sync_lock > locks of the file system below
+ *	all spinlocks: innermost, never together
  */
 #ifndef _QCOW2_DEVICE_H
 #define _QCOW2_DEVICE_H
@@ -18,7 +22,9 @@
  * struct qcow2_event - something to tell listeners
  * @type: what.
  * @index: of the device.
- * @err: ERROR: negative errno.  @off: guest offset, bytes.  @layer: index in the chain.
+ * @err: ERROR, STOPPED: negative errno.
+ * @off: ERROR: guest offset, bytes.
+ * @layer: ERROR: index in the chain.
  */
 struct qcow2_event {
 	enum qcow2blk_event type;
@@ -49,6 +55,7 @@ struct qcow2_device {
 	spinlock_t error_lock;	/* protects error */
 	struct qcow2_event error;
 	struct ratelimit_state error_rate;
+	struct ratelimit_state full_rate;
 	struct work_struct error_work;
 };
 
@@ -86,10 +93,14 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size);
 
 /**
  * qcow2_device_detach() - end a device
+ * @force: also if what was written cannot be made durable.
  * Returns when the disk is gone and its files are closed.
- * Context: may sleep. Return: 0, -ENODEV, -EBUSY.
+ * Context: may sleep. Return: 0, -ENODEV, -EBUSY, -EIO.
  */
-int qcow2_device_detach(u32 index);
+int qcow2_device_detach(u32 index, bool force);
+
+/** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
+u32 qcow2_device_flags(const struct qcow2_device *dev);
 
 /**
  * qcow2_devices_lock() - keep devices from going away

@@ -5,6 +5,7 @@
 
 #include "compat.h"
 #include "disk.h"
+#include "write.h"
 
 /* Requests that one hardware queue holds. */
 #define QUEUE_DEPTH	128
@@ -33,12 +34,36 @@ static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,
 				  const struct blk_mq_queue_data *bd)
 {
 	struct request *rq = bd->rq;
+	struct qcow2_request *req = blk_mq_rq_to_pdu(rq);
+	u64 off = blk_rq_pos(rq) << SECTOR_SHIFT;
+	enum qcow2_write_op op;
 
-	blk_mq_start_request(rq);
-	if (req_op(rq) != REQ_OP_READ)
+	switch (req_op(rq)) {
+	case REQ_OP_READ:
+		blk_mq_start_request(rq);
+		qcow2_request_read(req, rq->bio, off, req_get_ioprio(rq));
+		return BLK_STS_OK;
+	case REQ_OP_WRITE:
+		op = QCOW2_WRITE;
+		break;
+	case REQ_OP_WRITE_ZEROES:
+		op = rq->cmd_flags & REQ_NOUNMAP || !req->target->chain.layers[0]->discard ?
+		     QCOW2_ZERO_KEEP : QCOW2_ZERO;
+		break;
+	case REQ_OP_DISCARD:
+		op = QCOW2_DISCARD;
+		break;
+	case REQ_OP_FLUSH:
+		op = QCOW2_FLUSH;
+		break;
+	default:
+		return BLK_STS_NOTSUPP;
+	}
+	if (!req->target->chain.layers[0]->writable)
 		return BLK_STS_IOERR;
-	qcow2_request_read(blk_mq_rq_to_pdu(rq), rq->bio, blk_rq_pos(rq) << SECTOR_SHIFT,
-			   req_get_ioprio(rq));
+	blk_mq_start_request(rq);
+	qcow2_request_write(req, op, op == QCOW2_WRITE ? rq->bio : NULL, off,
+			    blk_rq_bytes(rq), req_get_ioprio(rq));
 	return BLK_STS_OK;
 }
 
@@ -80,11 +105,25 @@ unsigned int qcow2_disk_nesting(struct block_device *bdev)
 	return d->nesting;
 }
 
+/* Clusters, as many as an L2 table maps; a raw file has neither. */
+static void find_discard_limits(const struct qcow2_layer *top, struct qcow2_disk_limits *l)
+{
+	u64 reach = top->format == QCOW2BLK_FORMAT_QCOW2 ?
+		    1ULL << (top->h.l2_bits + top->h.cluster_bits) : 1ULL << 30;
+
+	l->write_cache = true;
+	l->discard_sectors = min_t(u64, reach, UINT_MAX & ~(PAGE_SIZE - 1)) >> SECTOR_SHIFT;
+	if (top->discard)
+		l->discard_granularity = top->format == QCOW2BLK_FORMAT_QCOW2 ?
+					 top->h.cluster_size : PAGE_SIZE;
+}
+
 static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limits *l)
 {
 	const struct qcow2_layer *top = chain->layers[0];
 	unsigned int i;
 
+	memset(l, 0, sizeof(*l));
 	l->physical_block_size = SECTOR_SIZE;
 	/* Memory that a file below does not like is copied: see qcow2_file_memory_fits(). */
 	l->dma_alignment = SECTOR_SIZE - 1;
@@ -95,6 +134,8 @@ static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limit
 	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
 		    round_up(top->h.cluster_size, l->io_min) : 0;
 	l->max_hw_sectors = MAX_REQUEST_BYTES >> SECTOR_SHIFT;
+	if (top->writable)
+		find_discard_limits(top, l);
 }
 
 int qcow2_disk_create(struct qcow2_disk *d, const char *name,
@@ -131,7 +172,7 @@ int qcow2_disk_create(struct qcow2_disk *d, const char *name,
 	d->gd->private_data = d;
 	strscpy(d->gd->disk_name, name, DISK_NAME_LEN);
 	set_capacity(d->gd, target->chain.layers[0]->size >> SECTOR_SHIFT);
-	set_disk_ro(d->gd, true);
+	set_disk_ro(d->gd, !target->chain.layers[0]->writable);
 	return 0;
 }
 
@@ -144,6 +185,19 @@ int qcow2_disk_add(struct qcow2_disk *d, bool partscan)
 	if (!err && partscan)
 		clear_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
 	return err;
+}
+
+void qcow2_disk_set_read_only(struct qcow2_disk *d)
+{
+	if (d->gd)
+		set_disk_ro(d->gd, true);
+}
+
+void qcow2_disk_allow_opens(struct qcow2_disk *d)
+{
+	mutex_lock(&d->gd->open_mutex);
+	d->dying = false;
+	mutex_unlock(&d->gd->open_mutex);
 }
 
 int qcow2_disk_refuse_opens(struct qcow2_disk *d)

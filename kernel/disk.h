@@ -40,7 +40,7 @@ int qcow2_disk_create(struct qcow2_disk *d, const char *name,
 		      struct qcow2_io_target *target, unsigned int nesting);
 
 /**
- * qcow2_disk_add() - show the disk, read-only
+ * qcow2_disk_add() - show the disk
  * @partscan: BLKRRPART will find partitions. None are looked for here: the caller
  *	may hold locks that must not wait for the disk's own I/O.
  * Context: may sleep. Return: 0 or an errno.
@@ -52,6 +52,12 @@ int qcow2_disk_add(struct qcow2_disk *d, bool partscan);
  * Context: may sleep. Return: 0; -EBUSY the disk is open.
  */
 int qcow2_disk_refuse_opens(struct qcow2_disk *d);
+
+/** qcow2_disk_allow_opens() - it stays after all. Context: may sleep. */
+void qcow2_disk_allow_opens(struct qcow2_disk *d);
+
+/** qcow2_disk_set_read_only() - for good; those that write get errors. Context: may sleep. */
+void qcow2_disk_set_read_only(struct qcow2_disk *d);
 
 /** qcow2_disk_remove() - take back qcow2_disk_add(). Waits for I/O. Context: may sleep. */
 void qcow2_disk_remove(struct qcow2_disk *d);

@@ -3,9 +3,12 @@
 #include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/delay.h>
+#include <linux/falloc.h>
 #include <linux/file.h>
+#include <linux/highmem.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
@@ -13,9 +16,10 @@
 #include <linux/vmalloc.h>
 
 #include "file.h"
+#include "mutant.h"
 
-/* Bio_vecs of one synchronous read: 64 KiB at a time, 256 bytes of stack. */
-#define READ_VECS	16
+/* Bio_vecs of one synchronous read or write: 64 KiB at a time, 256 bytes of stack. */
+#define SYNC_VECS	16
 
 struct inode *qcow2_file_inode(const struct qcow2_file *f)
 {
@@ -95,11 +99,9 @@ static int try_read(struct qcow2_file *f)
 	return ret < 0 ? ret : 0;
 }
 
-int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
-		    const char **why)
+static int check_mode(const struct file *filp, bool writable, const char **why)
 {
 	umode_t type = filp->f_mapping->host->i_mode;
-	int err;
 
 	if (!S_ISREG(type) && !S_ISBLK(type)) {
 		*why = "the file is neither a regular file nor a block device";
@@ -109,12 +111,44 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 		*why = "the file is not open for reading";
 		return -EBADF;
 	}
+	if (writable && (!(filp->f_mode & FMODE_WRITE) || !filp->f_op->write_iter)) {
+		*why = "the file is not open for writing";
+		return -EBADF;
+	}
+	return 0;
+}
 
+/*
+ * Memory that the page cache takes for a write must not wait for writes: they may be
+ * waiting for this one.
+ */
+static void take_page_cache(struct qcow2_file *f)
+{
+	struct address_space *mapping = f->filp->f_mapping;
+
+	f->gfp = mapping_gfp_mask(mapping);
+	if (f->writable && !f->direct)
+		mapping_set_gfp_mask(mapping, f->gfp & ~(__GFP_IO | __GFP_FS));
+}
+
+int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
+		    bool writable, const char **why)
+{
+	int err = check_mode(filp, writable, why);
+
+	if (err)
+		return err;
 	spin_lock(&filp->f_lock);
 	filp->f_flags |= O_NOATIME;
 	spin_unlock(&filp->f_lock);
 
 	f->filp = filp;
+	f->writable = writable;
+	f->can_grow = S_ISREG(filp->f_mapping->host->i_mode) && filp->f_op->fallocate;
+	f->can_punch = filp->f_op->fallocate;
+	f->can_zero = f->can_grow;
+	init_rwsem(&f->rmw);
+	mutex_init(&f->sync_lock);
 	f->bounce = mempool_create_page_pool(1, 0);
 	if (!f->bounce) {
 		*why = "out of memory";
@@ -135,17 +169,27 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 	} else if (err) {
 		*why = "the file cannot be read";
 	}
-	if (err)
+	if (err) {
 		mempool_destroy(f->bounce);
+		return err;
+	}
 	f->inline_reads = inline_reads_safe(f);
-	return err;
+	take_page_cache(f);
+	return 0;
 }
 
 void qcow2_file_close(struct qcow2_file *f)
 {
+	if (f->writable && !f->direct)
+		mapping_set_gfp_mask(f->filp->f_mapping, f->gfp);
 	/* Closed when the system call returns; 6.1 has __fput_sync() for kernel threads only. */
 	fput(f->filp);
 	mempool_destroy(f->bounce);
+}
+
+bool qcow2_file_regular(const struct qcow2_file *f)
+{
+	return S_ISREG(qcow2_file_inode(f)->i_mode);
 }
 
 bool qcow2_file_may_enter(void)
@@ -284,13 +328,13 @@ ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u6
 	return done;
 }
 
-/* Describe up to READ_VECS pages of vmalloc memory. Return: bytes described. */
-static size_t fill_vecs(struct bio_vec *bv, unsigned int *nr, void *buf, size_t len)
+/* Describe up to SYNC_VECS pages of vmalloc memory. Return: bytes described. */
+static size_t fill_vecs(struct bio_vec *bv, unsigned int *nr, const void *buf, size_t len)
 {
 	size_t done = 0;
 
-	for (*nr = 0; *nr < READ_VECS && done < len; (*nr)++) {
-		void *p = buf + done;
+	for (*nr = 0; *nr < SYNC_VECS && done < len; (*nr)++) {
+		const void *p = buf + done;
 		u32 n = min_t(size_t, len - done, PAGE_SIZE - offset_in_page(p));
 
 		bv[*nr] = (struct bio_vec) {
@@ -303,7 +347,7 @@ static size_t fill_vecs(struct bio_vec *bv, unsigned int *nr, void *buf, size_t 
 
 static ssize_t read_vmalloc(const struct qcow2_file *f, void *buf, u64 off, size_t len)
 {
-	struct bio_vec bv[READ_VECS];
+	struct bio_vec bv[SYNC_VECS];
 	struct iov_iter iter;
 	unsigned int nr;
 	size_t done = 0, part;
@@ -340,4 +384,287 @@ ssize_t qcow2_file_read(const struct qcow2_file *f, void *buf, u64 off, size_t l
 		done += ret;
 	}
 	return done;
+}
+
+/* Writers of whole blocks, against those that change a part of one. */
+static bool blocks_need_lock(const struct qcow2_file *f)
+{
+	return f->align > SECTOR_SIZE;
+}
+
+/* One synchronous write of a range that suits the file. See read_once(). */
+static ssize_t write_once(struct qcow2_file *f, const struct iov_iter *from, u64 off)
+{
+	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
+	const struct cred *old = override_creds(f->filp->f_cred);
+	struct iov_iter iter;
+	struct kiocb iocb;
+	ssize_t ret;
+
+	/* Not to be throttled for pages that others made dirty: they may wait for us. */
+	current->flags |= PF_LOCAL_THROTTLE;
+	for (;;) {
+		iter = *from;
+		init_sync_kiocb(&iocb, f->filp);
+		iocb.ki_pos = off;
+		iocb.ki_flags = IOCB_WRITE | (f->direct ? IOCB_DIRECT : 0);
+		file_start_write(f->filp);
+		ret = f->filp->f_op->write_iter(&iocb, &iter);
+		file_end_write(f->filp);
+		if (ret != -ENOMEM || fatal_signal_pending(current))
+			break;
+		msleep(20);
+	}
+	if (!throttle)
+		current->flags &= ~PF_LOCAL_THROTTLE;
+	revert_creds(old);
+	return ret;
+}
+
+/* Fill @page with the bytes at @start, zeros past the end of the file. */
+static int read_block(struct qcow2_file *f, struct page *page, u64 start, u32 len)
+{
+	struct bio_vec bv = { .bv_page = page, .bv_len = len };
+	struct iov_iter iter;
+	ssize_t ret;
+
+	iov_iter_bvec(&iter, ITER_DEST, &bv, 1, len);
+	ret = read_once(f, &iter, start);
+	if (ret < 0)
+		return ret;
+	memzero_page(page, ret, len - ret);
+	return 0;
+}
+
+/* Whole blocks of one page: all of them or an error. */
+static int write_page(struct qcow2_file *f, struct page *page, u64 start, u32 len)
+{
+	struct bio_vec bv = { .bv_page = page, .bv_len = len };
+	struct iov_iter iter;
+	ssize_t ret;
+
+	iov_iter_bvec(&iter, ITER_SOURCE, &bv, 1, len);
+	while (iov_iter_count(&iter)) {
+		ret = write_once(f, &iter, start);
+		if (ret < 0)
+			return ret;
+		/* No progress and no reason: as QEMU, take it for a full disk. */
+		if (!ret || ret & (f->align - 1))
+			return -ENOSPC;
+		iov_iter_advance(&iter, ret);
+		start += ret;
+	}
+	return 0;
+}
+
+/* The piece of [@off, @off + @len) within one page's worth of blocks, through a copy. */
+static ssize_t write_bounced(struct qcow2_file *f, struct iov_iter *from, u64 off)
+{
+	u64 start = round_down(off, f->align);
+	u32 skip = off - start;
+	size_t want = min_t(size_t, iov_iter_count(from), PAGE_SIZE - skip);
+	u32 len = round_up(skip + want, f->align);
+	bool whole = !skip && want == len;
+	struct page *page = mempool_alloc(f->bounce, GFP_NOIO);
+	int err = 0;
+
+	if (!whole)
+		down_write(&f->rmw);
+	else if (blocks_need_lock(f))
+		down_read(&f->rmw);
+	if (!whole)
+		err = read_block(f, page, start, len);
+	if (!err && copy_page_from_iter(page, skip, want, from) != want)
+		err = -EFAULT;
+	if (!err)
+		err = write_page(f, page, start, len);
+	if (!whole)
+		up_write(&f->rmw);
+	else if (blocks_need_lock(f))
+		up_read(&f->rmw);
+	mempool_free(page, f->bounce);
+	return err ?: want;
+}
+
+/* As much as fits the file's alignment at once, or one page through a copy. */
+static ssize_t write_some(struct qcow2_file *f, struct iov_iter *from, u64 off)
+{
+	struct iov_iter whole = *from;
+	ssize_t ret;
+
+	iov_iter_truncate(&whole, round_down(iov_iter_count(from), f->align));
+	if (!iov_iter_count(&whole) || off & (f->align - 1) ||
+	    !qcow2_file_memory_fits(f, &whole))
+		return write_bounced(f, from, off);
+
+	if (blocks_need_lock(f))
+		down_read(&f->rmw);
+	ret = write_once(f, &whole, off);
+	if (blocks_need_lock(f))
+		up_read(&f->rmw);
+	if (ret > 0)
+		iov_iter_advance(from, ret);
+	return ret;
+}
+
+int qcow2_file_write_iter(struct qcow2_file *f, struct iov_iter *from, u64 off)
+{
+	ssize_t ret;
+
+	while (iov_iter_count(from)) {
+		ret = write_some(f, from, off);
+		if (ret < 0)
+			return ret;
+		/* No progress and no reason: as QEMU, take it for a full disk. */
+		if (!ret)
+			return -ENOSPC;
+		off += ret;
+	}
+	return 0;
+}
+
+static int write_vmalloc(struct qcow2_file *f, const void *buf, u64 off, size_t len)
+{
+	struct bio_vec bv[SYNC_VECS];
+	struct iov_iter iter;
+	unsigned int nr;
+	size_t done = 0, part;
+	int err;
+
+	while (done < len) {
+		part = fill_vecs(bv, &nr, buf + done, len - done);
+		iov_iter_bvec(&iter, ITER_SOURCE, bv, nr, part);
+		err = qcow2_file_write_iter(f, &iter, off + done);
+		if (err)
+			return err;
+		done += part;
+	}
+	return 0;
+}
+
+int qcow2_file_write(struct qcow2_file *f, const void *buf, u64 off, size_t len)
+{
+	struct kvec kvec = { .iov_base = (void *)buf, .iov_len = len };
+	struct iov_iter iter;
+	ssize_t ret;
+
+	if (is_vmalloc_addr(buf))
+		return write_vmalloc(f, buf, off, len);
+
+	iov_iter_kvec(&iter, ITER_SOURCE, &kvec, 1, len);
+	while (iov_iter_count(&iter)) {
+		ret = write_bounced(f, &iter, off);
+		if (ret < 0)
+			return ret;
+		off += ret;
+	}
+	return 0;
+}
+
+bool qcow2_file_may_submit_write(const struct qcow2_file *f, const struct iov_iter *from,
+				 u64 off)
+{
+	return f->direct && !blocks_need_lock(f) &&
+	       qcow2_file_aligned(f, off, iov_iter_count(from)) &&
+	       qcow2_file_memory_fits(f, from);
+}
+
+/*
+ * A frozen file system takes no writes; what keeps it from freezing is held until
+ * the write ends, in another task: lockdep is told that we have let go of it.
+ */
+static void start_write(struct qcow2_file *f)
+{
+	if (!qcow2_file_regular(f))
+		return;
+	sb_start_write(qcow2_file_inode(f)->i_sb);
+	__sb_writers_release(qcow2_file_inode(f)->i_sb, SB_FREEZE_WRITE);
+}
+
+void qcow2_file_end_write(struct qcow2_file *f)
+{
+	if (!qcow2_file_regular(f))
+		return;
+	__sb_writers_acquired(qcow2_file_inode(f)->i_sb, SB_FREEZE_WRITE);
+	sb_end_write(qcow2_file_inode(f)->i_sb);
+}
+
+void qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from,
+			     u64 off)
+{
+	const struct cred *old = override_creds(f->filp->f_cred);
+	ssize_t ret;
+
+	iocb->ki_filp = f->filp;
+	iocb->ki_pos = off;
+	iocb->ki_flags = IOCB_WRITE | IOCB_DIRECT;
+	iocb->private = NULL;
+	start_write(f);
+	ret = f->filp->f_op->write_iter(iocb, from);
+	revert_creds(old);
+	if (ret != -EIOCBQUEUED)
+		iocb->ki_complete(iocb, ret);
+}
+
+int qcow2_file_sync(struct qcow2_file *f)
+{
+	const struct cred *old;
+	int err;
+
+	mutex_lock(&f->sync_lock);
+	if (!f->sync_failed) {
+		old = override_creds(f->filp->f_cred);
+		/* Sizes and extents are made durable by fdatasync, too. */
+		if (vfs_fsync(f->filp, 1) && !qcow2_is_mutant(SYNC_RETRIED))
+			f->sync_failed = true;
+		revert_creds(old);
+		f->fsyncs++;
+	}
+	err = f->sync_failed ? -EIO : 0;
+	mutex_unlock(&f->sync_lock);
+	return err;
+}
+
+/* @can: what to remember of a refusal. */
+static int allocate(struct qcow2_file *f, int mode, u64 off, u64 len, bool *can)
+{
+	const struct cred *old;
+	int err = -EOPNOTSUPP;
+
+	if (!READ_ONCE(*can))
+		return err;
+	old = override_creds(f->filp->f_cred);
+	do {
+		err = vfs_fallocate(f->filp, mode, off, len);
+	} while (err == -EINTR && !fatal_signal_pending(current));
+	revert_creds(old);
+	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV) {
+		WRITE_ONCE(*can, false);
+		err = -EOPNOTSUPP;
+	}
+	return err;
+}
+
+int qcow2_file_grow(struct qcow2_file *f, u64 off, u64 len)
+{
+	return allocate(f, 0, off, len, &f->can_grow);
+}
+
+int qcow2_file_punch(struct qcow2_file *f, u64 off, u64 len)
+{
+	return allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len, &f->can_punch);
+}
+
+int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len)
+{
+	return allocate(f, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, off, len, &f->can_zero);
+}
+
+int qcow2_file_truncate(struct qcow2_file *f, u64 size)
+{
+	const struct cred *old = override_creds(f->filp->f_cred);
+	int err = vfs_truncate(&f->filp->f_path, size);
+
+	revert_creds(old);
+	return err;
 }

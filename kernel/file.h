@@ -2,10 +2,10 @@
 /*
  * I/O on an image file: the only user of struct file and struct kiocb's file side.
  *
- * One image file is read either directly or through the page cache, never both
- * ways. With direct I/O the file system asks for an alignment; the functions
- * that may sleep accept any offset and length and go through an aligned page
- * where they must.
+ * One image file is read and written either directly or through the page cache,
+ * never both ways. With direct I/O the file system asks for an alignment; the
+ * functions that may sleep accept any offset and length and go through an aligned
+ * page where they must.
  */
 #ifndef _QCOW2_FILE_H
 #define _QCOW2_FILE_H
@@ -13,6 +13,8 @@
 #include <linux/blkdev.h>
 #include <linux/fs.h>
 #include <linux/mempool.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/uio.h>
 #include <uapi/linux/qcow2blk.h>
 
@@ -27,8 +29,17 @@
  *	holds it waits for this file only, which may lie on another device of ours.
  * @opened_size: bytes in the file when it was opened.
  * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
+ * @writable: it may be written.
+ * @can_grow: fallocate() reserves space; false once it was refused.
+ * @can_punch: likewise for holes.  @can_zero: likewise for zeroing a range.
+ * @gfp: of the page cache, as it was before the file was taken into use.
+ * @rmw: where @align is more than a sector: held for writing while a part of an
+ *	aligned block is read, changed and written, for reading by other writes.
+ * @sync_lock: one fsync at a time: its error is told to one caller only.
+ * @sync_failed: an fsync has failed; set under @sync_lock, for good.
+ * @fsyncs: how many there were. Under @sync_lock.
  *
- * Constant between open and close.
+ * Constant between open and close, but for the last four and @can_*.
  */
 struct qcow2_file {
 	struct file *filp;
@@ -38,6 +49,15 @@ struct qcow2_file {
 	mempool_t *bounce;
 	bool direct;
 	bool inline_reads;
+	bool writable;
+	bool can_grow;
+	bool can_punch;
+	bool can_zero;
+	gfp_t gfp;
+	struct rw_semaphore rmw;
+	struct mutex sync_lock;		/* protects sync_failed, fsyncs */
+	bool sync_failed;
+	u64 fsyncs;
 };
 
 /**
@@ -46,6 +66,7 @@ struct qcow2_file {
  * @filp: opened for reading, a regular file or a block device; its reference is
  *	taken over on success only.
  * @mode: whether to use direct I/O.
+ * @writable: it will be written; it must be open for that.
  * @why: (out) a sentence, constant, on error.
  *
  * Sets O_NOATIME on @filp: an access time is an inode update, a journal
@@ -54,7 +75,7 @@ struct qcow2_file {
  * first read.
  */
 int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direct_io mode,
-		    const char **why);
+		    bool writable, const char **why);
 
 /** qcow2_file_close() - drop the file. Context: may sleep. */
 void qcow2_file_close(struct qcow2_file *f);
@@ -135,6 +156,77 @@ ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u6
  */
 void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
 			    struct iov_iter *to, u64 off, bool nowait);
+
+/**
+ * qcow2_file_write() - write kernel memory and wait
+ * @buf: any kernel memory; see qcow2_file_read().
+ * @off: host offset, bytes, any alignment.
+ * @len: bytes, any.
+ *
+ * Durable only after qcow2_file_sync(). Context: a worker; may sleep, for file I/O
+ * only; allocates from a reserve. Return: 0 when all is written, or an errno, never
+ * -ENOMEM; then any part of it may be written.
+ */
+int qcow2_file_write(struct qcow2_file *f, const void *buf, u64 off, size_t len);
+
+/** qcow2_file_write_iter() - like qcow2_file_write(), but from an iov_iter */
+int qcow2_file_write_iter(struct qcow2_file *f, struct iov_iter *from, u64 off);
+
+/**
+ * qcow2_file_may_submit_write() - can qcow2_file_submit_write() take this?
+ * @from: the memory.  @off: host offset, bytes.
+ */
+bool qcow2_file_may_submit_write(const struct qcow2_file *f, const struct iov_iter *from,
+				 u64 off);
+
+/**
+ * qcow2_file_submit_write() - start a write that qcow2_file_may_submit_write()
+ * @iocb: @iocb->ki_complete and ki_ioprio are set by the caller; must live until
+ *	ki_complete was called and this function has returned, likewise the memory
+ *	behind @from.
+ *
+ * The result, bytes or errno, always comes by ki_complete, from any context, also
+ * before return; it calls qcow2_file_end_write() first.
+ * Context: a worker; may sleep for locks of the file system, or while that is frozen.
+ */
+void qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from,
+			     u64 off);
+void qcow2_file_end_write(struct qcow2_file *f);
+
+/**
+ * qcow2_file_sync() - make durable what was written before
+ *
+ * A failure is final: what was lost stays lost, so this and every later call fail.
+ * Context: may sleep. Return: 0 or -EIO.
+ */
+int qcow2_file_sync(struct qcow2_file *f);
+
+/**
+ * qcow2_file_grow() - reserve space that reads as zeros, past the end of the file
+ * Context: may sleep. Return: 0; -EOPNOTSUPP the file system cannot (@can_grow is false
+ * from then on: writes will find or not find their space themselves); -ENOSPC, -EDQUOT, or
+ * another errno.
+ */
+int qcow2_file_grow(struct qcow2_file *f, u64 off, u64 len);
+
+/**
+ * qcow2_file_punch() - give space back; it reads as zeros
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, or another errno.
+ */
+int qcow2_file_punch(struct qcow2_file *f, u64 off, u64 len);
+
+/**
+ * qcow2_file_zero() - make a range read as zeros without writing all of it
+ * Space stays, or becomes, reserved. Not on block devices, which may have to write.
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, -ENOSPC, or another errno.
+ */
+int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len);
+
+/** qcow2_file_truncate() - cut a regular file. Context: may sleep. Return: 0 or errno. */
+int qcow2_file_truncate(struct qcow2_file *f, u64 size);
+
+/** qcow2_file_regular() - is it a regular file, not a block device? */
+bool qcow2_file_regular(const struct qcow2_file *f);
 
 /**
  * struct qcow2_file_context - what qcow2_file_enter() saved

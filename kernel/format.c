@@ -541,3 +541,67 @@ int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluste
 	c->csize = 0;
 	return 0;
 }
+
+int qcow2_reftable_decode(const struct qcow2_header *h, u64 entry, u64 *block_off,
+			  struct qcow2_fault *fault)
+{
+	u64 off = entry & QCOW2_REFTABLE_OFFSET_MASK;
+
+	if (entry & QCOW2_REFTABLE_RESERVED_MASK)
+		return bad(fault, entry, "refcount table entry", "has reserved bits set");
+	if (off & (h->cluster_size - 1))
+		return bad(fault, off, "refcount block offset",
+			   "is not a multiple of the cluster size");
+	*block_off = off;
+	return 0;
+}
+
+u64 qcow2_refcount_get(const void *block, u32 order, u32 i)
+{
+	const u8 *bytes = block;
+	u32 bits = 1U << order;
+
+	switch (order) {
+	case 3:
+		return bytes[i];
+	case 4:
+		return be16_to_cpu(((const __be16 *)block)[i]);
+	case 5:
+		return be32_to_cpu(((const __be32 *)block)[i]);
+	case 6:
+		return be64_to_cpu(((const __be64 *)block)[i]);
+	default:
+		return bytes[(i << order) / 8] >> ((i << order) % 8) & ((1U << bits) - 1);
+	}
+}
+
+void qcow2_refcount_set(void *block, u32 order, u32 i, u64 value)
+{
+	u8 *bytes = block;
+	u32 mask, shift;
+
+	switch (order) {
+	case 3:
+		bytes[i] = value;
+		break;
+	case 4:
+		((__be16 *)block)[i] = cpu_to_be16(value);
+		break;
+	case 5:
+		((__be32 *)block)[i] = cpu_to_be32(value);
+		break;
+	case 6:
+		((__be64 *)block)[i] = cpu_to_be64(value);
+		break;
+	default:
+		mask = (1U << (1U << order)) - 1;
+		shift = (i << order) % 8;
+		bytes += (i << order) / 8;
+		*bytes = (*bytes & ~(mask << shift)) | value << shift;
+	}
+}
+
+u64 qcow2_refcount_max(u32 order)
+{
+	return ~0ULL >> (64 - (1U << order));
+}

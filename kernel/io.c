@@ -26,7 +26,7 @@ void qcow2_io_exit(void)
  * Guest memory. A part's memory lies within one bio, so the bio's own vectors
  * serve the file I/O, without a copy.
  */
-static void part_iter(const struct qcow2_part *p, struct iov_iter *to)
+void qcow2_part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_iter *iter)
 {
 	const struct bio_vec *first = __bvec_iter_bvec(p->bio->bi_io_vec, p->iter);
 	struct bvec_iter it;
@@ -35,8 +35,8 @@ static void part_iter(const struct qcow2_part *p, struct iov_iter *to)
 
 	__bio_for_each_bvec(bv, p->bio, it, p->iter)
 		nr++;
-	iov_iter_bvec(to, ITER_DEST, first, nr, p->iter.bi_size);
-	to->iov_offset = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
+	iov_iter_bvec(iter, dir, first, nr, p->iter.bi_size);
+	iter->iov_offset = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
 }
 
 static void zero_range(struct bio *bio, struct bvec_iter iter)
@@ -63,11 +63,16 @@ static void free_parts(struct qcow2_request *req)
  * last one: a file system may look at an iocb, and at the vectors behind it, after
  * it has completed, as long as its read_iter has not returned.
  */
-static void request_put(struct qcow2_request *req, int err)
+void qcow2_request_put(struct qcow2_request *req, int err)
 {
+	int left;
+
 	if (err)
 		cmpxchg(&req->error, 0, err);
-	if (!atomic_dec_and_test(&req->pending))
+	left = atomic_dec_return(&req->pending);
+	if (left == QCOW2_IDLE_WANTED + 1)
+		wake_up_var(&req->pending);
+	if (left)
 		return;
 	free_parts(req);
 	if (req->error)
@@ -75,12 +80,19 @@ static void request_put(struct qcow2_request *req, int err)
 	req->target->done(req, req->error);
 }
 
+/* A read's part is done: what it was mapped to may be used for something else. */
+static void part_done(struct qcow2_part *p, int err)
+{
+	qcow2_layer_leave(p->req->target->chain.layers[0], p->gen);
+	qcow2_request_put(p->req, err);
+}
+
 static void part_failed(struct qcow2_part *p, int err)
 {
 	struct qcow2_io_target *t = p->req->target;
 
 	t->failed(t, err, p->off, p->ext.layer->index);
-	request_put(p->req, err);
+	part_done(p, err);
 }
 
 /* @bytes of the part have arrived. Return: true if that was all. */
@@ -99,59 +111,44 @@ static void part_read_failed(struct qcow2_part *p, long err)
 	part_failed(p, -EIO);
 }
 
-/* An image may end within its last cluster; a whole one past the end is lost data. */
-static bool cluster_is_lost(const struct qcow2_part *p)
+/*
+ * Past the end of the file is zeros: of a raw layer's last sector, of a last cluster. A
+ * whole cluster past the end is lost data.
+ */
+static int check_past_eof(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
-	const struct qcow2_layer *l = p->ext.layer;
+	u64 size = qcow2_file_size(&l->file);
 
-	return l->format == QCOW2BLK_FORMAT_QCOW2 &&
-	       p->ext.host_off + p->iter.bi_size >
-	       round_up(qcow2_file_size(&l->file), l->h.cluster_size);
+	if (host_off < size) {
+		/* Nothing read, and yet not at the end: a file system that lies. */
+		qcow2_layer_err(l, "guest offset %llu: host offset %llu cannot be read\n", off,
+				host_off);
+		return -EIO;
+	}
+	if (l->format == QCOW2BLK_FORMAT_QCOW2 &&
+	    host_off + len > round_up(size, l->h.cluster_size)) {
+		qcow2_layer_err(l, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
+				off, host_off);
+		return -EIO;
+	}
+	if (qcow2_file_shrank(&l->file)) {
+		qcow2_layer_err(l, "guest offset %llu: host offset %llu is gone: the file was cut short while attached\n",
+				off, host_off);
+		return -EIO;
+	}
+	return 0;
 }
 
-/* Past the end of the file is zeros: of a raw layer's last sector, of a last cluster. */
 static void part_at_eof(struct qcow2_part *p)
 {
-	if (p->ext.host_off < qcow2_file_size(&p->ext.layer->file)) {
-		/* Nothing read, and yet not at the end: a file system that lies. */
-		part_read_failed(p, -EIO);
-		return;
-	}
-	if (cluster_is_lost(p)) {
-		qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
-				p->off, p->ext.host_off);
-		part_failed(p, -EIO);
-		return;
-	}
-	if (qcow2_file_shrank(&p->ext.layer->file)) {
-		qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu is gone: the file was cut short while attached\n",
-				p->off, p->ext.host_off);
-		part_failed(p, -EIO);
+	int err = check_past_eof(p->ext.layer, p->off, p->ext.host_off, p->iter.bi_size);
+
+	if (err) {
+		part_failed(p, err);
 		return;
 	}
 	zero_range(p->bio, p->iter);
-	request_put(p->req, 0);
-}
-
-/* The file has answered. Any context. */
-static void part_complete(struct kiocb *iocb, long ret)
-{
-	struct qcow2_part *p = container_of(iocb, struct qcow2_part, iocb);
-
-	if (ret == p->iter.bi_size) {
-		request_put(p->req, 0);
-	} else if (ret == -EAGAIN || ret == -ENOMEM || ret >= 0 ||
-		   (ret == -EOPNOTSUPP && iocb->ki_flags & IOCB_NOWAIT)) {
-		/*
-		 * It would sleep, is short, or a device far below knows no NOWAIT: a
-		 * worker finds out.
-		 */
-		if (ret > 0 && IS_ALIGNED(ret, SECTOR_SIZE))
-			part_advance(p, ret);
-		queue_work(p->req->target->wq, &p->work);
-	} else {
-		part_read_failed(p, ret);
-	}
+	part_done(p, 0);
 }
 
 /* In a worker: the whole part, and wait. */
@@ -160,12 +157,12 @@ static void part_read_data(struct qcow2_part *p)
 	struct iov_iter to;
 	ssize_t ret;
 
-	part_iter(p, &to);
+	qcow2_part_iter(p, ITER_DEST, &to);
 	ret = qcow2_file_read_iter(&p->ext.layer->file, &to, p->ext.host_off);
 	if (ret < 0)
 		part_read_failed(p, ret);
 	else if (part_advance(p, ret))
-		request_put(p->req, 0);
+		part_done(p, 0);
 	else
 		part_at_eof(p);
 }
@@ -175,12 +172,12 @@ static void part_read_compressed(struct qcow2_part *p)
 	struct iov_iter to;
 	int err;
 
-	part_iter(p, &to);
+	qcow2_part_iter(p, ITER_DEST, &to);
 	err = qcow2_compress_read(p->req->target->compress, &p->ext, &to);
 	if (err)
 		part_failed(p, err);
 	else
-		request_put(p->req, 0);
+		part_done(p, 0);
 }
 
 static void part_work(struct work_struct *work)
@@ -195,16 +192,41 @@ static void part_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
+static void queue_part(struct qcow2_part *p)
+{
+	INIT_WORK(&p->work, part_work);
+	queue_work(p->req->target->wq, &p->work);
+}
+
+/* The file has answered. Any context. */
+static void part_complete(struct kiocb *iocb, long ret)
+{
+	struct qcow2_part *p = container_of(iocb, struct qcow2_part, iocb);
+
+	if (ret == p->iter.bi_size) {
+		part_done(p, 0);
+	} else if (ret == -EAGAIN || ret == -ENOMEM || ret >= 0 ||
+		   (ret == -EOPNOTSUPP && iocb->ki_flags & IOCB_NOWAIT)) {
+		/*
+		 * It would sleep, is short, or a device far below knows no NOWAIT: a
+		 * worker finds out.
+		 */
+		if (ret > 0 && IS_ALIGNED(ret, SECTOR_SIZE))
+			part_advance(p, ret);
+		queue_part(p);
+	} else {
+		part_read_failed(p, ret);
+	}
+}
+
 static void part_init(struct qcow2_part *p, struct qcow2_request *req)
 {
 	memset(&p->iocb, 0, sizeof(p->iocb));
 	p->req = req;
-	p->iocb.ki_complete = part_complete;
-	INIT_WORK(&p->work, part_work);
 }
 
-/* A part: the tag's own, or one from the allocator, or NULL. */
-static struct qcow2_part *part_get(struct qcow2_request *req)
+/* The tag's own, or one from the allocator. */
+struct qcow2_part *qcow2_part_get(struct qcow2_request *req)
 {
 	struct qcow2_part *p;
 
@@ -221,8 +243,29 @@ static struct qcow2_part *part_get(struct qcow2_request *req)
 	return p;
 }
 
-/* The next part's place in the request; the cursor stays. */
-static void part_fill(struct qcow2_part *p, const struct qcow2_extent *ext)
+void qcow2_part_unget(struct qcow2_part *p)
+{
+	struct qcow2_request *req = p->req;
+
+	if (p == &req->own) {
+		req->own_used = false;
+	} else {
+		req->more = p->next;
+		kmem_cache_free(part_cache, p);
+	}
+}
+
+void qcow2_request_wait_idle(struct qcow2_request *req)
+{
+	atomic_add(QCOW2_IDLE_WANTED, &req->pending);
+	wait_var_event(&req->pending, atomic_read(&req->pending) == QCOW2_IDLE_WANTED + 1);
+	atomic_sub(QCOW2_IDLE_WANTED, &req->pending);
+	free_parts(req);
+	req->own_used = false;
+}
+
+/* The cursor stays. */
+void qcow2_part_fill(struct qcow2_part *p, const struct qcow2_extent *ext)
 {
 	struct qcow2_request *req = p->req;
 
@@ -234,7 +277,7 @@ static void part_fill(struct qcow2_part *p, const struct qcow2_extent *ext)
 	p->iocb.ki_ioprio = req->ioprio;
 }
 
-static void cursor_advance(struct qcow2_request *req, u32 bytes)
+void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
 {
 	req->off += bytes;
 	bvec_iter_advance(req->bio->bi_io_vec, &req->iter, bytes);
@@ -261,28 +304,16 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 	struct qcow2_io_target *t = p->req->target;
 	struct iov_iter to;
 
+	p->iocb.ki_complete = part_complete;
 	atomic_inc(&p->req->pending);
 	if (p->ext.type == QCOW2_CLUSTER_NORMAL)
 		this_cpu_inc(t->stats->file_reads);
-	part_iter(p, &to);
+	qcow2_part_iter(p, ITER_DEST, &to);
 	if (may_submit(p, &to, may_sleep))
 		qcow2_file_submit_read(&p->ext.layer->file, &p->iocb, &to, p->ext.host_off,
 				       !may_sleep);
 	else
-		queue_work(t->wq, &p->work);
-}
-
-/* No memory for a part: read the extent here and now. Only in a worker. */
-static void read_extent_here(struct qcow2_request *req, const struct qcow2_extent *ext)
-{
-	struct qcow2_part p = { .req = req };
-
-	part_fill(&p, ext);
-	atomic_inc(&req->pending);
-	if (ext->type == QCOW2_CLUSTER_COMPRESSED)
-		part_read_compressed(&p);
-	else
-		part_read_data(&p);
+		queue_part(p);
 }
 
 static void zero_extent(struct qcow2_request *req, const struct qcow2_extent *ext)
@@ -296,33 +327,35 @@ static void zero_extent(struct qcow2_request *req, const struct qcow2_extent *ex
 /* Submit the next extent of the request. */
 static int submit_extent(struct qcow2_request *req, bool may_sleep)
 {
+	struct qcow2_io_target *t = req->target;
+	struct qcow2_part *p = qcow2_part_get(req);
 	struct qcow2_extent ext;
-	struct qcow2_part *p;
-	int err;
+	int err, gen;
 
-	err = qcow2_chain_lookup(&req->target->chain, req->off, req->iter.bi_size, may_sleep,
-				 &ext);
-	if (err == -EAGAIN)
-		return err;
-	if (err) {
-		req->target->failed(req->target, err, req->off, ext.layer->index);
-		return err;
+	if (!p && !may_sleep)
+		return -EAGAIN;
+	if (!p) {
+		qcow2_request_wait_idle(req);
+		p = qcow2_part_get(req);
 	}
-	if (ext.type == QCOW2_CLUSTER_ZERO_PLAIN) {
+	gen = qcow2_layer_enter(t->chain.layers[0]);
+	err = qcow2_chain_lookup(&t->chain, req->off, req->iter.bi_size, may_sleep, &ext);
+	if (!err && ext.type != QCOW2_CLUSTER_ZERO_PLAIN) {
+		qcow2_part_fill(p, &ext);
+		p->gen = gen;
+		part_submit(p, may_sleep);
+		qcow2_request_advance(req, ext.len);
+		return 0;
+	}
+	qcow2_layer_leave(t->chain.layers[0], gen);
+	qcow2_part_unget(p);
+	if (!err) {
 		zero_extent(req, &ext);
-	} else {
-		p = part_get(req);
-		if (p) {
-			part_fill(p, &ext);
-			part_submit(p, may_sleep);
-		} else if (may_sleep) {
-			read_extent_here(req, &ext);
-		} else {
-			return -EAGAIN;
-		}
+		qcow2_request_advance(req, ext.len);
+	} else if (err != -EAGAIN) {
+		t->failed(t, err, req->off, ext.layer->index);
 	}
-	cursor_advance(req, ext.len);
-	return 0;
+	return err;
 }
 
 static int submit_all(struct qcow2_request *req, bool may_sleep)
@@ -339,24 +372,21 @@ static void request_work(struct work_struct *work)
 	struct qcow2_request *req = container_of(work, struct qcow2_request, work);
 	unsigned int noio = memalloc_noio_save();
 
-	request_put(req, submit_all(req, true));
+	qcow2_request_put(req, submit_all(req, true));
 	memalloc_noio_restore(noio);
 }
 
 void qcow2_request_init(struct qcow2_request *req, struct qcow2_io_target *t)
 {
 	req->target = t;
-	INIT_WORK(&req->work, request_work);
 	part_init(&req->own, req);
 }
 
-void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16 ioprio)
+void qcow2_request_begin(struct qcow2_request *req, struct bio *bio, u64 off, u16 ioprio)
 {
-	struct qcow2_file_context context;
-	int err = -EAGAIN;
-
 	req->bio = bio;
-	req->iter = bio->bi_iter;
+	if (bio)
+		req->iter = bio->bi_iter;
 	req->off = off;
 	req->ioprio = ioprio;
 	req->error = 0;
@@ -364,7 +394,15 @@ void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16
 	req->more = NULL;
 	atomic_set(&req->pending, 1);
 	this_cpu_inc(req->target->stats->requests);
+}
 
+void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16 ioprio)
+{
+	struct qcow2_file_context context;
+	int err = -EAGAIN;
+
+	qcow2_request_begin(req, bio, off, ioprio);
+	INIT_WORK(&req->work, request_work);
 	if (qcow2_file_may_enter()) {
 		qcow2_file_enter(&context);
 		err = submit_all(req, false);
@@ -375,5 +413,53 @@ void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16
 		return;
 	}
 	this_cpu_inc(req->target->stats->served_inline);
-	request_put(req, err);
+	qcow2_request_put(req, err);
+}
+
+/* One extent of qcow2_io_read_guest(). */
+static int read_extent(struct qcow2_io_target *t, const struct qcow2_extent *ext, void *buf,
+		       u64 off)
+{
+	struct kvec kvec = { .iov_base = buf, .iov_len = ext->len };
+	struct iov_iter to;
+	ssize_t got;
+	int err;
+
+	if (ext->type == QCOW2_CLUSTER_ZERO_PLAIN) {
+		memset(buf, 0, ext->len);
+		return 0;
+	}
+	if (ext->type == QCOW2_CLUSTER_COMPRESSED) {
+		iov_iter_kvec(&to, ITER_DEST, &kvec, 1, ext->len);
+		return qcow2_compress_read(t->compress, ext, &to);
+	}
+	got = qcow2_file_read(&ext->layer->file, buf, ext->host_off, ext->len);
+	if (got < 0) {
+		qcow2_layer_err(ext->layer, "guest offset %llu: host offset %llu cannot be read: error %zd\n",
+				off, ext->host_off, got);
+		return -EIO;
+	}
+	err = got == ext->len ? 0 : check_past_eof(ext->layer, off + got, ext->host_off + got,
+						   ext->len - got);
+	memset(buf + got, 0, ext->len - got);
+	return err;
+}
+
+int qcow2_io_read_guest(struct qcow2_io_target *t, void *buf, u64 off, u32 len)
+{
+	u64 size = t->chain.layers[0]->size;
+	struct qcow2_extent ext;
+	int err;
+
+	while (len && off < size) {
+		err = qcow2_chain_lookup(&t->chain, off, min_t(u64, len, size - off), true, &ext) ?:
+		      read_extent(t, &ext, buf, off);
+		if (err)
+			return err;
+		off += ext.len;
+		buf += ext.len;
+		len -= ext.len;
+	}
+	memset(buf, 0, len);
+	return 0;
 }

@@ -75,6 +75,24 @@ static int read_header(struct qcow2_layer *l, const char **why)
 	return err;
 }
 
+/* What we can read but must not write. */
+static int check_writable(const struct qcow2_layer *l, const char **why)
+{
+	if (l->h.incompatible_features & QCOW2_INCOMPAT_DIRTY) {
+		*why = "the image is dirty, its refcounts may be wrong: run qemu-img check -r all, or attach read-only";
+		return -EUCLEAN;
+	}
+	if (l->h.incompatible_features & QCOW2_INCOMPAT_CORRUPT) {
+		*why = "the image is marked corrupt: run qemu-img check -r all, or attach read-only";
+		return -EUCLEAN;
+	}
+	if (l->h.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
+		*why = "the image has persistent bitmaps, which writing would make wrong; attach read-only";
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
 static int open_format(struct qcow2_layer *l, const char **why)
 {
 	int err;
@@ -89,6 +107,8 @@ static int open_format(struct qcow2_layer *l, const char **why)
 		return 0;
 	}
 	err = read_header(l, why);
+	if (!err && l->file.writable)
+		err = check_writable(l, why);
 	if (err)
 		return err;
 	l->size = l->h.size;
@@ -103,7 +123,8 @@ static int open_format(struct qcow2_layer *l, const char **why)
 
 struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 				     struct file *filp, enum qcow2blk_format format,
-				     enum qcow2blk_direct_io mode, const char **why)
+				     enum qcow2blk_direct_io mode, bool writable,
+				     const char **why)
 {
 	struct qcow2_layer *l = kzalloc(sizeof(*l), GFP_KERNEL);
 	int err;
@@ -116,7 +137,7 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 	l->index = index;
 	l->format = format;
 	ratelimit_state_init(&l->log_rate, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
-	err = qcow2_file_open(&l->file, filp, mode, why);
+	err = qcow2_file_open(&l->file, filp, mode, writable, why);
 	if (err)
 		goto free;
 	err = open_format(l, why);
@@ -133,6 +154,8 @@ free:
 
 void qcow2_layer_close(struct qcow2_layer *l)
 {
+	if (l->writable)
+		qcow2_layer_end_writing(l);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		qcow2_map_close(&l->map);
 	qcow2_file_close(&l->file);
@@ -183,9 +206,8 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 	return 0;
 }
 
-/* A lookup failed: say so once, and make it an I/O error. */
-static int lookup_failed(struct qcow2_layer *l, u64 off, int err,
-			 const struct qcow2_fault *fault)
+int qcow2_lookup_failed(struct qcow2_layer *l, u64 off, int err,
+			const struct qcow2_fault *fault)
 {
 	if (err == -EINVAL)
 		qcow2_layer_err(l, "guest offset %llu: %s %#llx %s\n", off, fault->field,
@@ -219,11 +241,11 @@ int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool m
 			ext->len = len;
 			return 0;
 		}
-		err = qcow2_map_lookup(&l->map, off, len, may_sleep, ext, &fault);
+		err = qcow2_map_lookup(&l->map, off, len, may_sleep, false, ext, &fault);
 		if (err == -EAGAIN && !may_sleep)
 			return err;
 		if (err)
-			return lookup_failed(l, off, err, &fault);
+			return qcow2_lookup_failed(l, off, err, &fault);
 		len = ext->len;
 		if (ext->type != QCOW2_CLUSTER_UNALLOCATED)
 			return 0;

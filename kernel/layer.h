@@ -7,7 +7,20 @@
 
 #include <linux/ratelimit.h>
 
+#include "claim.h"
 #include "map.h"
+
+struct qcow2_layer;
+
+/**
+ * struct qcow2_layer_ops - whom a writable layer tells; process context, may sleep
+ * @stopped: writing has stopped for good, with @err. Once.
+ * @full: the file cannot grow.
+ */
+struct qcow2_layer_ops {
+	void (*stopped)(struct qcow2_layer *l, int err);
+	void (*full)(struct qcow2_layer *l);
+};
 
 /**
  * struct qcow2_layer - one image file of a chain
@@ -20,7 +33,21 @@
  * @map: the mapping, qcow2 only.
  * @log_rate: of qcow2_layer_err().
  *
- * Constant while attached, but for what the map keeps behind its own locks.
+ * For a layer that is written:
+ *
+ * @writable: it is. What follows is in use then, for a raw layer only @commit.
+ * @discard: freed space is given back to the file system below.
+ * @ops: whom it tells.
+ * @owner: theirs.
+ * @commit: makes changes durable.
+ * @refs: refcounts.
+ * @alloc: free space.
+ * @overlap: where metadata lie.
+ * @claims: guest clusters whose mapping is being changed.
+ * @autoclear: autoclear feature bits that must be cleared before the first write.
+ * @autoclear_lock: held meanwhile.
+ *
+ * Constant while attached, but for what the parts keep behind their own locks.
  */
 struct qcow2_layer {
 	char name[16];
@@ -31,6 +58,18 @@ struct qcow2_layer {
 	struct qcow2_header h;
 	struct qcow2_map map;
 	struct ratelimit_state log_rate;
+
+	bool writable;
+	bool discard;
+	const struct qcow2_layer_ops *ops;
+	void *owner;
+	struct qcow2_commit commit;
+	struct qcow2_refcounts refs;
+	struct qcow2_alloc alloc;
+	struct qcow2_overlap overlap;
+	struct qcow2_claims claims;
+	bool autoclear;
+	struct mutex autoclear_lock;	/* see above */
 };
 
 /**
@@ -50,6 +89,7 @@ struct qcow2_chain {
  * @filp: the file; its reference is taken over on success only.
  * @format: what it is. Never guessed.
  * @mode: whether to use direct I/O.
+ * @writable: it will be written.
  * @why: (out) a sentence, constant, on error.
  *
  * Parses and checks the header, refuses features that are not supported. The tables
@@ -58,7 +98,57 @@ struct qcow2_chain {
  */
 struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 				     struct file *filp, enum qcow2blk_format format,
-				     enum qcow2blk_direct_io mode, const char **why);
+				     enum qcow2blk_direct_io mode, bool writable,
+				     const char **why);
+
+/**
+ * qcow2_layer_make_writable() - get ready for writes
+ * @l: opened for that, and loaded.
+ * @discard: see struct qcow2_layer.
+ * @why: (out) a sentence, constant, on error.
+ * Writes nothing yet. Context: may sleep. Return: 0 or an errno.
+ */
+int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
+			      const struct qcow2_layer_ops *ops, const char **why);
+
+/**
+ * qcow2_layer_begin_writing() - before each change of the image
+ * The first one clears autoclear feature bits: we do not keep true what they stand for.
+ * Context: a worker, may sleep. Return: 0, -EIO writing has stopped.
+ */
+int qcow2_layer_begin_writing(struct qcow2_layer *l);
+
+/**
+ * qcow2_layer_corrupt() - the image contradicts itself
+ * @off: host offset, bytes.  @why: what is wrong there.
+ * Marks it corrupt where its version can, and stops writing. Context: may sleep.
+ */
+void qcow2_layer_corrupt(struct qcow2_layer *l, u64 off, const char *why);
+
+/**
+ * qcow2_layer_finish() - the last commit; space that was reserved is given back
+ * No requests any more. Context: may sleep. Return: 0 or -EIO.
+ */
+int qcow2_layer_finish(struct qcow2_layer *l);
+
+/** qcow2_layer_end_writing() - take back qcow2_layer_make_writable(), also half of it. */
+void qcow2_layer_end_writing(struct qcow2_layer *l);
+
+/**
+ * qcow2_layer_enter() - begin to use the mapping of a layer that may change
+ * Return: what to give to qcow2_layer_leave(), in any context, when the file I/O that
+ * followed the lookup is done. See alloc.h for the generation. Context: any.
+ */
+static inline int qcow2_layer_enter(struct qcow2_layer *l)
+{
+	return l->alloc.wq ? srcu_down_read(&l->alloc.gen) : -1;
+}
+
+static inline void qcow2_layer_leave(struct qcow2_layer *l, int gen)
+{
+	if (gen >= 0)
+		srcu_up_read(&l->alloc.gen, gen);
+}
 
 /** qcow2_layer_close() - close the file and free the layer. Context: may sleep. */
 void qcow2_layer_close(struct qcow2_layer *l);
@@ -87,6 +177,13 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
  */
 int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool may_sleep,
 		       struct qcow2_extent *ext);
+
+/**
+ * qcow2_lookup_failed() - qcow2_map_lookup() has failed: say so once
+ * @off: guest offset.  @err: its error.  @fault: of -EINVAL.
+ * Context: any. Return: -EIO, which is what the request gets.
+ */
+int qcow2_lookup_failed(struct qcow2_layer *l, u64 off, int err, const struct qcow2_fault *fault);
 
 /* A line in the log about a layer; at most ten in five seconds for each layer. */
 #define qcow2_layer_err(l, fmt, ...)						\

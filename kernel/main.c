@@ -5,7 +5,14 @@
 
 #include "cache.h"
 #include "io.h"
+#include "mutant.h"
 #include "netlink.h"
+
+#ifdef QCOW2_MUTANTS
+unsigned int qcow2_mutant;
+module_param_named(mutant, qcow2_mutant, uint, 0644);
+MODULE_PARM_DESC(mutant, "which mistake to make, enum qcow2_mutant; 0: none");
+#endif
 
 static int __init qcow2blk_init(void)
 {

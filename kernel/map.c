@@ -6,10 +6,13 @@
 
 #include "map.h"
 
+/* Of a table that is copied or cleared, at a time. */
+#define BUFFER_SIZE	(64U << 10)
+
 /* Bytes of a slice, log2: 4 KiB, or a whole table where clusters are smaller. */
 static unsigned int slice_bits(const struct qcow2_header *h)
 {
-	return min(h->cluster_bits, 12U);
+	return min(h->cluster_bits, QCOW2_SLICE_MAX_BITS);
 }
 
 u64 qcow2_map_bytes(const struct qcow2_header *h)
@@ -20,57 +23,48 @@ u64 qcow2_map_bytes(const struct qcow2_header *h)
 }
 
 int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
-		   const struct qcow2_file *file, u64 cache_bytes, const char **why)
+		   struct qcow2_file *file, u64 cache_bytes, const char **why)
 {
-	size_t bytes = (size_t)h->l1_entries_needed * sizeof(*m->l1);
-	ssize_t ret;
 	int err;
 
 	*why = "out of memory";
 	m->h = h;
-	m->l1 = vmalloc(max_t(size_t, bytes, 1));
-	if (!m->l1)
-		return -ENOMEM;
+	m->file = file;
+	mutex_init(&m->table_lock);
 	err = qcow2_cache_init(&m->cache, file, slice_bits(h), cache_bytes);
 	if (err)
-		goto free_l1;
-	ret = qcow2_file_read(file, m->l1, h->l1_table_offset, bytes);
-	if (ret != bytes) {
+		return err;
+	err = qcow2_table_read(&m->l1, file, h->l1_table_offset, h->l1_entries_needed);
+	if (!err)
+		return 0;
+	if (err != -ENOMEM)
 		*why = "the L1 table cannot be read";
-		err = ret < 0 ? ret : -ENODATA;
-		goto destroy_cache;
-	}
-	return 0;
-
-destroy_cache:
 	qcow2_cache_destroy(&m->cache);
-free_l1:
-	vfree(m->l1);
-	m->l1 = NULL;
 	return err;
 }
 
 void qcow2_map_close(struct qcow2_map *m)
 {
 	qcow2_cache_destroy(&m->cache);
-	vfree(m->l1);
-	m->l1 = NULL;
+	qcow2_table_free(&m->l1);
+	vfree(m->buffer);
+	m->buffer = NULL;
 }
 
-/* A place in the L2 tables: a slice, and the first entry of interest in it. */
-struct place {
+/* Where an entry is: a slice, which may not be here, and the first entry of interest in it. */
+struct spot {
 	u64 slice_off;	/* host offset, bytes; 0 where there is no table */
 	u32 idx;	/* entry within the slice */
 	u32 left;	/* entries from @idx to the slice's end */
 };
 
-static int find_place(const struct qcow2_map *m, u64 cluster, struct place *p,
+static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
 		      struct qcow2_fault *fault)
 {
 	const struct qcow2_header *h = m->h;
 	u32 per_slice = (1U << slice_bits(h)) / h->l2_entry_size;
 	u32 l2_idx = cluster & ((1U << h->l2_bits) - 1);
-	u64 l1_entry = be64_to_cpu(READ_ONCE(m->l1[cluster >> h->l2_bits]));
+	u64 l1_entry = qcow2_table_get(&m->l1, cluster >> h->l2_bits);
 	u64 l2_off;
 	int err;
 
@@ -94,15 +88,18 @@ static void begin_run(const struct qcow2_header *h, const struct qcow2_cluster *
 	ext->host_off = c->host_off;
 	ext->csize = c->csize;
 	ext->skip = in_cluster;
+	ext->copied = c->copied;
 	if (c->type == QCOW2_CLUSTER_NORMAL)
 		ext->host_off += in_cluster;
 }
 
-static bool continues_run(const struct qcow2_cluster *c, const struct qcow2_extent *ext)
+static bool continues_run(const struct qcow2_cluster *c, const struct qcow2_extent *ext,
+			  bool for_write)
 {
 	switch (c->type) {
 	case QCOW2_CLUSTER_NORMAL:
-		return ext->type == c->type && ext->host_off + ext->len == c->host_off;
+		return ext->type == c->type && ext->host_off + ext->len == c->host_off &&
+		       (!for_write || ext->copied == c->copied);
 	case QCOW2_CLUSTER_UNALLOCATED:
 		return ext->type == c->type;
 	case QCOW2_CLUSTER_ZERO_PLAIN:
@@ -119,7 +116,7 @@ static bool continues_run(const struct qcow2_cluster *c, const struct qcow2_exte
  * when it is asked for itself.
  */
 static bool extend_run(const struct qcow2_header *h, const __be64 *entries, u32 nr,
-		       u64 len, struct qcow2_extent *ext)
+		       u64 len, bool for_write, struct qcow2_extent *ext)
 {
 	struct qcow2_cluster c;
 	struct qcow2_fault fault;
@@ -127,7 +124,7 @@ static bool extend_run(const struct qcow2_header *h, const __be64 *entries, u32 
 
 	for (i = 0; i < nr && ext->len < len; i++) {
 		if (qcow2_l2_decode(h, be64_to_cpu(READ_ONCE(entries[i])), &c, &fault) ||
-		    !continues_run(&c, ext))
+		    !continues_run(&c, ext, for_write))
 			return false;
 		ext->len += h->cluster_size;
 	}
@@ -146,23 +143,23 @@ static bool extend_hole(const struct qcow2_header *h, u32 nr, u64 len,
 }
 
 /* Go on in the slices that follow, as long as they are here. */
-static void extend_over_slices(struct qcow2_map *m, u64 cluster, u64 len,
+static void extend_over_slices(struct qcow2_map *m, u64 cluster, u64 len, bool for_write,
 			       struct qcow2_extent *ext)
 {
 	const struct qcow2_header *h = m->h;
 	struct qcow2_fault fault;
 	const __be64 *entries;
-	struct place p;
+	struct spot p;
 	bool more = true;
 
 	while (more) {
-		if (find_place(m, cluster, &p, &fault))
+		if (find_spot(m, cluster, &p, &fault))
 			return;
 		if (p.slice_off) {
 			entries = qcow2_cache_find(&m->cache, p.slice_off);
 			if (!entries)
 				return;
-			more = extend_run(h, entries, p.left, len, ext);
+			more = extend_run(h, entries, p.left, len, for_write, ext);
 		} else {
 			more = extend_hole(h, p.left, len, ext);
 		}
@@ -171,8 +168,9 @@ static void extend_over_slices(struct qcow2_map *m, u64 cluster, u64 len,
 }
 
 /* The run from the first entry at @p on; @entries is its slice, or NULL for none. */
-static int map_run(struct qcow2_map *m, const __be64 *entries, const struct place *p,
-		   u64 off, u64 len, struct qcow2_extent *ext, struct qcow2_fault *fault)
+static int map_run(struct qcow2_map *m, const __be64 *entries, const struct spot *p,
+		   u64 off, u64 len, bool for_write, struct qcow2_extent *ext,
+		   struct qcow2_fault *fault)
 {
 	const struct qcow2_header *h = m->h;
 	u32 in_cluster = off & (h->cluster_size - 1);
@@ -188,18 +186,20 @@ static int map_run(struct qcow2_map *m, const __be64 *entries, const struct plac
 	begin_run(h, &c, in_cluster, ext);
 	if (ext->len < len && c.type != QCOW2_CLUSTER_COMPRESSED) {
 		if (entries)
-			more = extend_run(h, entries + p->idx + 1, p->left - 1, len, ext);
+			more = extend_run(h, entries + p->idx + 1, p->left - 1, len, for_write,
+					  ext);
 		else
 			more = extend_hole(h, p->left - 1, len, ext);
 		if (more)
-			extend_over_slices(m, (off >> h->cluster_bits) + p->left, len, ext);
+			extend_over_slices(m, (off >> h->cluster_bits) + p->left, len, for_write,
+					   ext);
 	}
 	ext->len = min(ext->len, len);
 	return 0;
 }
 
-static int lookup_loaded(struct qcow2_map *m, const struct place *p, u64 off, u64 len,
-			 struct qcow2_extent *ext, struct qcow2_fault *fault)
+static int lookup_loaded(struct qcow2_map *m, const struct spot *p, u64 off, u64 len,
+			 bool for_write, struct qcow2_extent *ext, struct qcow2_fault *fault)
 {
 	struct qcow2_slice *s = qcow2_cache_get(&m->cache, p->slice_off);
 	int err;
@@ -207,31 +207,193 @@ static int lookup_loaded(struct qcow2_map *m, const struct place *p, u64 off, u6
 	if (IS_ERR(s))
 		return PTR_ERR(s);
 	rcu_read_lock();
-	err = map_run(m, qcow2_slice_data(s), p, off, len, ext, fault);
+	err = map_run(m, qcow2_slice_data(s), p, off, len, for_write, ext, fault);
 	rcu_read_unlock();
 	qcow2_cache_put(s);
 	return err;
 }
 
-int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep,
+int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool for_write,
 		     struct qcow2_extent *ext, struct qcow2_fault *fault)
 {
 	const __be64 *entries = NULL;
-	struct place p;
+	struct spot p;
 	int err;
 
-	err = find_place(m, off >> m->h->cluster_bits, &p, fault);
+	err = find_spot(m, off >> m->h->cluster_bits, &p, fault);
 	if (err)
 		return err;
 	rcu_read_lock();
 	if (p.slice_off)
 		entries = qcow2_cache_find(&m->cache, p.slice_off);
 	if (entries || !p.slice_off)
-		err = map_run(m, entries, &p, off, len, ext, fault);
+		err = map_run(m, entries, &p, off, len, for_write, ext, fault);
 	else
 		err = -EAGAIN;
 	rcu_read_unlock();
 	if (err == -EAGAIN && may_sleep)
-		return lookup_loaded(m, &p, off, len, ext, fault);
+		return lookup_loaded(m, &p, off, len, for_write, ext, fault);
 	return err;
+}
+
+/* --- changes --------------------------------------------------------------------------- */
+
+int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
+			    struct qcow2_overlap *overlap, struct qcow2_fault *fault)
+{
+	u64 l2_off;
+	u32 i;
+	int err = 0;
+
+	m->alloc = alloc;
+	m->overlap = overlap;
+	m->buffer = vmalloc(BUFFER_SIZE);
+	if (!m->buffer)
+		return -ENOMEM;
+	for (i = 0; i < m->l1.nr && !err; i++) {
+		err = qcow2_l1_decode(m->h, qcow2_table_get(&m->l1, i), &l2_off, fault);
+		if (!err && l2_off)
+			err = qcow2_overlap_add(overlap, l2_off, m->h->cluster_size);
+	}
+	return err;
+}
+
+/* Fill a new table with the bytes of @from, or with zeros where that is 0. */
+static int fill_table(struct qcow2_map *m, u64 to, u64 from)
+{
+	u32 size = m->h->cluster_size, step = min(size, BUFFER_SIZE), done;
+	ssize_t got = step;
+	int err = 0;
+
+	memset(m->buffer, 0, step);
+	for (done = 0; done < size && !err; done += step) {
+		if (from)
+			got = qcow2_file_read(m->file, m->buffer, from + done, step);
+		if (got != step)
+			return got < 0 ? got : -ENODATA;
+		err = qcow2_file_write(m->file, m->buffer, to + done, step);
+	}
+	return err;
+}
+
+/*
+ * A table of our own: a new one, or a copy of one that snapshots share. It is on disk,
+ * if not durable, before the L1 entry points to it in memory.
+ */
+static int new_table(struct qcow2_map *m, u32 l1_idx, u64 old_off)
+{
+	struct qcow2_free_batch *batch = NULL;
+	struct qcow2_run run;
+	bool zero;
+	u64 off;
+	int err;
+
+	if (old_off) {
+		batch = qcow2_alloc_batch(m->alloc);
+		if (!batch)
+			return -EAGAIN;
+		qcow2_alloc_batch_add(batch, old_off >> m->h->cluster_bits, 1);
+	}
+	err = qcow2_alloc_take(m->alloc, 1, &run);
+	if (err) {
+		qcow2_alloc_batch_drop(m->alloc, batch);
+		return err;
+	}
+	off = run.start << m->h->cluster_bits;
+	/* Where space could not be reserved, find out now whether there is some. */
+	zero = run.zero && m->file->can_grow;
+	if (old_off || !zero)
+		err = fill_table(m, off, old_off);
+	err = err ?: qcow2_overlap_add(m->overlap, off, m->h->cluster_size);
+	if (err) {
+		qcow2_alloc_give_back(m->alloc, &run);
+		qcow2_alloc_batch_drop(m->alloc, batch);
+		return err;
+	}
+	/* From an earlier life as a table of that cluster. */
+	qcow2_cache_forget(&m->cache, off, m->h->cluster_size);
+	qcow2_table_set(&m->l1, l1_idx, off | QCOW2_ENTRY_COPIED,
+			old_off || !qcow2_alloc_virgin(m->alloc, &run));
+	qcow2_alloc_published(m->alloc, 1);
+	qcow2_alloc_free(m->alloc, batch);
+	return 0;
+}
+
+/* Make sure that a cluster's L2 table, if it has one or must have one, is our own. */
+static int own_table(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_fault *fault)
+{
+	u32 l1_idx = cluster >> m->h->l2_bits;
+	u64 entry = qcow2_table_get(&m->l1, l1_idx), l2_off;
+	int err;
+
+	if (entry & QCOW2_ENTRY_COPIED)
+		return 0;
+	mutex_lock(&m->table_lock);
+	entry = qcow2_table_get(&m->l1, l1_idx);
+	err = qcow2_l1_decode(m->h, entry, &l2_off, fault);
+	if (!err && !l2_off && !create)
+		err = -ENOENT;
+	if (!err && !(entry & QCOW2_ENTRY_COPIED))
+		err = new_table(m, l1_idx, l2_off);
+	mutex_unlock(&m->table_lock);
+	return err;
+}
+
+int qcow2_map_hold(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_place *p,
+		   struct qcow2_fault *fault)
+{
+	struct spot spot;
+	int err;
+
+	err = own_table(m, cluster, create, fault) ?: find_spot(m, cluster, &spot, fault);
+	if (err)
+		return err;
+	p->slice = qcow2_cache_get(&m->cache, spot.slice_off);
+	p->idx = spot.idx;
+	p->left = spot.left;
+	return PTR_ERR_OR_ZERO(p->slice);
+}
+
+void qcow2_map_put(struct qcow2_place *p)
+{
+	qcow2_cache_put(p->slice);
+}
+
+u64 qcow2_map_raw(const struct qcow2_place *p, u32 i)
+{
+	const __be64 *entries = qcow2_slice_data(p->slice);
+
+	return be64_to_cpu(READ_ONCE(entries[p->idx + i]));
+}
+
+int qcow2_map_entry(const struct qcow2_map *m, const struct qcow2_place *p, u32 i,
+		    struct qcow2_cluster *c, struct qcow2_fault *fault)
+{
+	return qcow2_l2_decode(m->h, qcow2_map_raw(p, i), c, fault);
+}
+
+void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 nr, u64 host_off,
+		       bool ordered)
+{
+	unsigned long flags;
+	__be64 *entries;
+	u32 i;
+
+	qcow2_cache_change_begin(&m->cache, flags);
+	entries = qcow2_slice_change(&m->cache, p->slice, p->idx * sizeof(*entries),
+				     nr * sizeof(*entries), ordered);
+	for (i = 0; i < nr; i++, host_off += m->h->cluster_size)
+		WRITE_ONCE(entries[i], cpu_to_be64(host_off | QCOW2_ENTRY_COPIED));
+	qcow2_cache_change_end(&m->cache, flags);
+}
+
+void qcow2_map_set(struct qcow2_map *m, const struct qcow2_place *p, u32 i, u64 entry)
+{
+	unsigned long flags;
+	__be64 *at;
+
+	qcow2_cache_change_begin(&m->cache, flags);
+	at = qcow2_slice_change(&m->cache, p->slice, (p->idx + i) * sizeof(*at), sizeof(*at), true);
+	WRITE_ONCE(*at, cpu_to_be64(entry));
+	qcow2_cache_change_end(&m->cache, flags);
 }

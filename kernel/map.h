@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The mapping of one qcow2 image: guest offset to extent.
+ * The mapping of one qcow2 image: guest offset to extent, and changes of it.
  *
  * The L1 table lies in memory whole (32 MiB at most); L2 tables go through the
- * slice cache. Lookups take no lock.
+ * slice cache. Lookups take no lock. Who changes an entry has claimed its cluster
+ * (claim.h); commit.c makes the change durable.
  */
 #ifndef _QCOW2_MAP_H
 #define _QCOW2_MAP_H
 
 #include <qcow2_format.h>
 
+#include "alloc.h"
 #include "cache.h"
+#include "table.h"
 
 struct qcow2_layer;
 
@@ -21,12 +24,14 @@ struct qcow2_layer;
  * @host_off: NORMAL: host offset of the first byte. COMPRESSED: of the stream.
  * @csize: COMPRESSED: bytes of the stream at most.
  * @skip: COMPRESSED: bytes of the decompressed cluster before the first one wanted.
+ * @copied: NORMAL: nothing else refers to these clusters: they may be written.
  * @layer: whose file that is; set by layer.c.
  */
 struct qcow2_extent {
 	enum qcow2_cluster_type type;
 	u32 csize;
 	u32 skip;
+	bool copied;
 	u64 len;
 	u64 host_off;
 	struct qcow2_layer *layer;
@@ -35,13 +40,36 @@ struct qcow2_extent {
 /**
  * struct qcow2_map - the mapping of one image
  * @h: its header.
- * @l1: the L1 entries that the virtual size needs, as on disk.
+ * @file: the image file.
+ * @l1: the L1 entries that the virtual size needs.
  * @cache: slices of L2 tables.
+ * @alloc: space for new L2 tables; NULL where the image is not written, as is @buffer.
+ * @overlap: learns of new L2 tables.
+ * @table_lock: taken to add or replace an L2 table. Held across file I/O, but not while
+ *	waiting for space.
+ * @buffer: of BUFFER_SIZE, for tables that are copied or cleared. Under @table_lock.
  */
 struct qcow2_map {
 	const struct qcow2_header *h;
-	__be64 *l1;
+	struct qcow2_file *file;
+	struct qcow2_table l1;
 	struct qcow2_cache cache;
+	struct qcow2_alloc *alloc;
+	struct qcow2_overlap *overlap;
+	struct mutex table_lock;	/* see above */
+	void *buffer;
+};
+
+/**
+ * struct qcow2_place - a place in an L2 table, to look at entries and change them
+ * @slice: held.
+ * @idx: the first entry of interest, in the slice.
+ * @left: entries from there to the slice's end.
+ */
+struct qcow2_place {
+	struct qcow2_slice *slice;
+	u32 idx;
+	u32 left;
 };
 
 /**
@@ -53,7 +81,15 @@ struct qcow2_map {
  * Context: may sleep. Return: 0, -ENOMEM, -EIO, -ENODATA (the table is past the end).
  */
 int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
-		   const struct qcow2_file *file, u64 cache_bytes, const char **why);
+		   struct qcow2_file *file, u64 cache_bytes, const char **why);
+
+/**
+ * qcow2_map_make_writable() - the mapping is going to change
+ * @alloc: where clusters for tables come from.  @overlap: learns where tables are.
+ * Context: may sleep. Return: 0, -ENOMEM, or -EINVAL with @fault filled in.
+ */
+int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
+			    struct qcow2_overlap *overlap, struct qcow2_fault *fault);
 
 /** qcow2_map_close() - free what qcow2_map_open() made. Context: may sleep. */
 void qcow2_map_close(struct qcow2_map *m);
@@ -66,6 +102,7 @@ u64 qcow2_map_bytes(const struct qcow2_header *h);
  * @off: guest offset, below the virtual size.
  * @len: bytes wanted, at least 1, within the virtual size.
  * @may_sleep: read absent slices from the file.
+ * @for_write: end the run where @ext->copied changes.
  * @ext: (out) the longest run from @off, at most @len, with one answer. Clusters
  *	that lie side by side in the file are one run, also across slices.
  * @fault: (out) filled in when -EINVAL is returned.
@@ -73,7 +110,44 @@ u64 qcow2_map_bytes(const struct qcow2_header *h);
  * Context: any without @may_sleep. Return: 0; -EAGAIN a slice is absent and
  * @may_sleep is false; -EINVAL an entry is bad; or the error of reading a slice.
  */
-int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep,
+int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool for_write,
 		     struct qcow2_extent *ext, struct qcow2_fault *fault);
+
+/**
+ * qcow2_map_hold() - get at the L2 entries of guest clusters, to change them
+ * @cluster: guest cluster, claimed.
+ * @create: make an L2 table where there is none. One that other L1 tables refer to is
+ *	copied in any case.
+ * @p: (out) give back with qcow2_map_put().
+ *
+ * Context: a worker; may sleep, for file I/O. Return: 0; -ENOENT there is no table;
+ * -EAGAIN no space or memory now: see qcow2_alloc_park(); -EINVAL with @fault; or
+ * another errno.
+ */
+int qcow2_map_hold(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_place *p,
+		   struct qcow2_fault *fault);
+
+/** qcow2_map_put() - give a place back. Context: any. */
+void qcow2_map_put(struct qcow2_place *p);
+
+/** qcow2_map_entry() - decode the @i-th entry from a place. Return: 0, -EINVAL. */
+int qcow2_map_entry(const struct qcow2_map *m, const struct qcow2_place *p, u32 i,
+		    struct qcow2_cluster *c, struct qcow2_fault *fault);
+
+/**
+ * qcow2_map_publish() - entries for data that was written
+ * @nr: guest clusters, from @p on, claimed.
+ * @host_off: where their data lie, side by side.
+ * @ordered: see commit.h.
+ * Context: any.
+ */
+void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 nr, u64 host_off,
+		       bool ordered);
+
+/** qcow2_map_set() - change one entry, the @i-th from @p on; ordered. Context: any. */
+void qcow2_map_set(struct qcow2_map *m, const struct qcow2_place *p, u32 i, u64 entry);
+
+/** qcow2_map_raw() - the @i-th entry from @p on, as a number. Context: any. */
+u64 qcow2_map_raw(const struct qcow2_place *p, u32 i);
 
 #endif /* _QCOW2_MAP_H */

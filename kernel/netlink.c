@@ -29,15 +29,20 @@ static const struct genl_multicast_group groups[] = {
 	[GROUP_EVENTS] = { .name = QCOW2BLK_GENL_MCGRP_EVENTS },
 };
 
-#define KNOWN_FLAGS	(QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_NO_PARTSCAN)
+#define ATTACH_FLAGS	(QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_NO_PARTSCAN | QCOW2BLK_F_NO_DISCARD)
 
 static const struct nla_policy index_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 };
 
+static const struct nla_policy detach_policy[] = {
+	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
+};
+
 static const struct nla_policy attach_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
-	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, KNOWN_FLAGS),
+	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, ATTACH_FLAGS),
 	[QCOW2BLK_A_DIRECT_IO]	= NLA_POLICY_MAX(NLA_U8, QCOW2BLK_DIRECT_IO_OFF),
 	[QCOW2BLK_A_CACHE_SIZE]	= { .type = NLA_U64 },
 	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
@@ -125,6 +130,7 @@ static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
 {
 	struct qcow2_compress_stats z;
 	const struct qcow2_io_stats *s;
+	const struct qcow2_layer *top;
 	const struct qcow2_cache *c;
 	unsigned int i;
 	int cpu;
@@ -135,6 +141,8 @@ static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
 		stat[QCOW2BLK_A_STAT_FILE_READS] += s->file_reads;
 		stat[QCOW2BLK_A_STAT_INLINE] += s->served_inline;
 		stat[QCOW2BLK_A_STAT_ERRORS] += s->errors;
+		stat[QCOW2BLK_A_STAT_FILE_WRITES] += s->file_writes;
+		stat[QCOW2BLK_A_STAT_COPIES] += s->copies;
 	}
 	for (i = 0; i < t->chain.nr; i++) {
 		if (t->chain.layers[i]->format != QCOW2BLK_FORMAT_QCOW2)
@@ -147,6 +155,13 @@ static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
 	qcow2_compress_get_stats(t->compress, &z);
 	stat[QCOW2BLK_A_STAT_DECOMPRESSIONS] = z.decompressed;
 	stat[QCOW2BLK_A_STAT_DECOMPRESSED_HITS] = z.hits;
+	top = t->chain.layers[0];
+	if (top->writable) {
+		stat[QCOW2BLK_A_STAT_ALLOCATIONS] = READ_ONCE(top->alloc.total);
+		stat[QCOW2BLK_A_STAT_COMMITS] = READ_ONCE(top->commit.commits);
+		stat[QCOW2BLK_A_STAT_FAST_COMMITS] = READ_ONCE(top->commit.fast);
+		stat[QCOW2BLK_A_STAT_FSYNCS] = READ_ONCE(top->file.fsyncs);
+	}
 }
 
 static int put_stats(struct sk_buff *msg, const struct qcow2_io_target *t)
@@ -173,7 +188,7 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 	if (!hdr)
 		return -EMSGSIZE;
 	if (nla_put_u32(msg, QCOW2BLK_A_INDEX, dev->index) ||
-	    nla_put_u32(msg, QCOW2BLK_A_FLAGS, dev->flags) ||
+	    nla_put_u32(msg, QCOW2BLK_A_FLAGS, qcow2_device_flags(dev)) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_CACHE_SIZE, dev->cache_size, QCOW2BLK_A_PAD) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, dev->target.chain.layers[0]->size,
 			      QCOW2BLK_A_PAD) ||
@@ -307,11 +322,6 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 		a->direct_io = nla_get_u8(attrs[QCOW2BLK_A_DIRECT_IO]);
 	if (attrs[QCOW2BLK_A_CACHE_SIZE])
 		a->cache_size = nla_get_u64(attrs[QCOW2BLK_A_CACHE_SIZE]);
-	if (!(a->flags & QCOW2BLK_F_READ_ONLY)) {
-		blame(info, attrs[QCOW2BLK_A_FLAGS],
-		      "writing is not supported yet; attach read-only");
-		return -EOPNOTSUPP;
-	}
 	return parse_layers(a, info);
 }
 
@@ -373,13 +383,14 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 	/* Nobody would know of a device whose answer got lost. */
 	i = ret;
 	ret = reply_attached(info, i, size);
-	if (ret && qcow2_device_detach(i))
+	if (ret && qcow2_device_detach(i, true))
 		pr_warn(QCOW2BLK_DISK_NAME "%u: stays, though its attacher was not told\n", i);
 	return ret;
 }
 
 static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 {
+	bool force = false;
 	int err;
 
 	if (!may_change(skb))
@@ -388,10 +399,14 @@ static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 		NL_SET_ERR_MSG(info->extack, "the request names no device");
 		return -EINVAL;
 	}
-	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]));
+	if (info->attrs[QCOW2BLK_A_FLAGS])
+		force = nla_get_u32(info->attrs[QCOW2BLK_A_FLAGS]) & QCOW2BLK_F_FORCE;
+	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]), force);
 	if (err)
 		blame(info, info->attrs[QCOW2BLK_A_INDEX],
-		      err == -EBUSY ? "the device is in use" : "no such device");
+		      err == -EBUSY ? "the device is in use" :
+		      err == -ENODEV ? "no such device" :
+		      "what was written cannot be made durable; detach by force loses it");
 	return err;
 }
 
@@ -410,6 +425,8 @@ static void tell(const struct qcow2_event *ev)
 	    (nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err) ||
 	     nla_put_u64_64bit(msg, QCOW2BLK_A_OFFSET, ev->off, QCOW2BLK_A_PAD) ||
 	     nla_put_u32(msg, QCOW2BLK_A_LAYER_INDEX, ev->layer)))
+		goto free;
+	if (ev->type == QCOW2BLK_EVENT_STOPPED && nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
 		goto free;
 	genlmsg_end(msg, hdr);
 	genlmsg_multicast(&family, msg, 0, GROUP_EVENTS, GFP_KERNEL);
@@ -433,8 +450,8 @@ static const struct genl_ops ops[] = {
 	}, {
 		.cmd	 = QCOW2BLK_CMD_DETACH,
 		.doit	 = detach_doit,
-		.policy	 = index_policy,
-		.maxattr = ARRAY_SIZE(index_policy) - 1,
+		.policy	 = detach_policy,
+		.maxattr = ARRAY_SIZE(detach_policy) - 1,
 	},
 };
 

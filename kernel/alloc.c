@@ -1,0 +1,652 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Free space. See alloc.h for the contract. */
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "alloc.h"
+#include "mutant.h"
+
+/* What a crash may leak: the pool, and LEAK_BYTES. Together less than 64 MiB. */
+#define POOL_BYTES	(16ULL << 20)
+#define LEAK_BYTES	(32ULL << 20)
+#define MIN_POOL	4U
+
+/* A file grows by an eighth, within these bounds. */
+#define MIN_GROWTH	(1ULL << 20)
+#define MAX_GROWTH	(16ULL << 20)
+
+/* Slices of refcounts to search at a time before the file grows instead. */
+#define SEARCH_SLICES	64U
+
+#define NEVER		U64_MAX
+
+static void refill_work(struct work_struct *work);
+static void release_work(struct work_struct *work);
+
+int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refcounts *refs,
+		     bool punch, const struct qcow2_alloc_ops *ops)
+{
+	const struct qcow2_header *h = refs->h;
+	u64 size = qcow2_file_size(refs->file);
+	bool regular = qcow2_file_regular(refs->file);
+
+	memset(a, 0, sizeof(*a));
+	a->refs = refs;
+	a->commit = refs->commit;
+	a->overlap = refs->overlap;
+	a->file = refs->file;
+	a->h = h;
+	a->ops = ops;
+	a->punch = punch;
+	/* A device's last, partial cluster is of no use; a file can grow. */
+	a->end = (size + (regular ? h->cluster_size - 1 : 0)) >> h->cluster_bits;
+	a->fresh = regular ? a->end : NEVER;
+	a->floor = a->end;
+	a->pool_target = max_t(u32, MIN_POOL, min_t(u64, POOL_BYTES, max(size / 8, MIN_GROWTH)) >>
+			       h->cluster_bits);
+	a->limit = LEAK_BYTES >> h->cluster_bits;
+	spin_lock_init(&a->lock);
+	INIT_LIST_HEAD(&a->open);
+	INIT_LIST_HEAD(&a->removing);
+	INIT_LIST_HEAD(&a->drained);
+	INIT_LIST_HEAD(&a->waiting);
+	INIT_WORK(&a->refill, refill_work);
+	INIT_WORK(&a->release, release_work);
+	a->batches = mempool_create_kmalloc_pool(4, sizeof(struct qcow2_free_batch));
+	if (!a->batches)
+		return -ENOMEM;
+	a->wq = alloc_workqueue("%s-alloc", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	if (a->wq && !init_srcu_struct(&a->gen))
+		return 0;
+	if (a->wq)
+		destroy_workqueue(a->wq);
+	mempool_destroy(a->batches);
+	a->wq = NULL;
+	return -ENOMEM;
+}
+
+static void free_list_of_batches(struct qcow2_alloc *a, struct list_head *list)
+{
+	struct qcow2_free_batch *b, *next;
+
+	list_for_each_entry_safe(b, next, list, list)
+		mempool_free(b, a->batches);
+}
+
+void qcow2_alloc_quiesce(struct qcow2_alloc *a)
+{
+	if (!a->wq)
+		return;
+	srcu_barrier(&a->gen);
+	drain_workqueue(a->wq);
+}
+
+void qcow2_alloc_exit(struct qcow2_alloc *a)
+{
+	if (!a->wq)
+		return;
+	destroy_workqueue(a->wq);
+	cleanup_srcu_struct(&a->gen);
+	/* Where writing has stopped: they leak. */
+	free_list_of_batches(a, &a->open);
+	free_list_of_batches(a, &a->removing);
+	free_list_of_batches(a, &a->drained);
+	mempool_destroy(a->batches);
+	a->wq = NULL;
+}
+
+/* --- taking --------------------------------------------------------------------------- */
+
+/* A crash now would leak too much: a commit first. */
+static bool throttled(const struct qcow2_alloc *a)
+{
+	lockdep_assert_held(&a->lock);
+	return a->taken + a->freed >= a->limit;
+}
+
+/* The oldest run that is long enough, or the longest. */
+static struct qcow2_run *best_run(struct qcow2_alloc *a, u32 want)
+{
+	struct qcow2_run *best = a->runs;
+	u32 i;
+
+	for (i = 0; i < a->nr_runs; i++) {
+		if (a->runs[i].nr >= want)
+			return &a->runs[i];
+		if (a->runs[i].nr > best->nr)
+			best = &a->runs[i];
+	}
+	return best;
+}
+
+static void cut_run(struct qcow2_alloc *a, struct qcow2_run *from, u32 want,
+		    struct qcow2_run *run)
+{
+	*run = *from;
+	run->nr = min(want, from->nr);
+	from->start += run->nr;
+	from->nr -= run->nr;
+	if (!from->nr) {
+		a->nr_runs--;
+		memmove(from, from + 1, (a->runs + a->nr_runs - from) * sizeof(*from));
+	}
+	a->pool -= run->nr;
+	a->taken += run->nr;
+	a->total += run->nr;
+}
+
+int qcow2_alloc_take(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
+{
+	unsigned long flags;
+	bool low, commit;
+	int err;
+
+	spin_lock_irqsave(&a->lock, flags);
+	err = qcow2_commit_stopped(a->commit);
+	if (!err && (!a->nr_runs || throttled(a)))
+		err = -EAGAIN;
+	if (!err)
+		cut_run(a, best_run(a, want), want, run);
+	/* A few long runs, or many short ones, will do. */
+	low = a->pool < a->pool_target / 2 && a->nr_runs < QCOW2_POOL_RUNS / 4;
+	commit = a->taken + a->freed >= a->limit / 2;
+	spin_unlock_irqrestore(&a->lock, flags);
+	if (low)
+		queue_work(a->wq, &a->refill);
+	if (commit)
+		qcow2_commit_kick(a->commit);
+	return err;
+}
+
+bool qcow2_alloc_virgin(const struct qcow2_alloc *a, const struct qcow2_run *run)
+{
+	return run->zero && READ_ONCE(a->commit->done) >= run->number;
+}
+
+void qcow2_alloc_give_back(struct qcow2_alloc *a, const struct qcow2_run *run)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&a->lock, flags);
+	a->taken -= run->nr;
+	/* Something of it may have been written. No room: it leaks until the image is checked. */
+	if (a->nr_runs < QCOW2_POOL_RUNS) {
+		a->runs[a->nr_runs++] = (struct qcow2_run) {
+			.start = run->start, .nr = run->nr, .number = NEVER,
+		};
+		a->pool += run->nr;
+	}
+	spin_unlock_irqrestore(&a->lock, flags);
+}
+
+void qcow2_alloc_published(struct qcow2_alloc *a, u32 nr)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&a->lock, flags);
+	a->published += nr;
+	spin_unlock_irqrestore(&a->lock, flags);
+}
+
+/* --- waiting --------------------------------------------------------------------------- */
+
+void qcow2_alloc_park(struct qcow2_alloc *a, struct qcow2_alloc_waiter *w)
+{
+	unsigned long flags;
+	int err;
+
+	spin_lock_irqsave(&a->lock, flags);
+	err = qcow2_commit_stopped(a->commit);
+	if (!err)
+		list_add_tail(&w->list, &a->waiting);
+	spin_unlock_irqrestore(&a->lock, flags);
+	if (err) {
+		w->resume(w, err);
+		return;
+	}
+	/* One of these wakes it, whatever it is that is short. */
+	queue_work(a->wq, &a->refill);
+	qcow2_commit_kick(a->commit);
+}
+
+static void resume_all(struct qcow2_alloc *a, int err)
+{
+	struct qcow2_alloc_waiter *w, *next;
+	LIST_HEAD(waiting);
+
+	spin_lock_irq(&a->lock);
+	list_splice_init(&a->waiting, &waiting);
+	spin_unlock_irq(&a->lock);
+	list_for_each_entry_safe(w, next, &waiting, list)
+		w->resume(w, err);
+}
+
+void qcow2_alloc_stopped(struct qcow2_alloc *a)
+{
+	resume_all(a, -EIO);
+}
+
+/* --- filling the pool -------------------------------------------------------------------- */
+
+/*
+ * Let the file grow by @want clusters, or by what there is room for. Space is reserved
+ * where the file system can do that.
+ */
+static int grow(struct qcow2_alloc *a, u64 want)
+{
+	u64 size = a->end << a->h->cluster_bits;
+	u64 nr = max(want, clamp(size / 8, MIN_GROWTH, MAX_GROWTH) >> a->h->cluster_bits);
+	int err;
+
+	if (!qcow2_file_regular(a->file))
+		return -ENOSPC;
+	for (;;) {
+		err = qcow2_file_grow(a->file, size, nr << a->h->cluster_bits);
+		if ((err != -ENOSPC && err != -EDQUOT) || nr <= want)
+			break;
+		nr = max(want, nr / 2);
+	}
+	if (err && err != -EOPNOTSUPP)
+		return err;
+	a->end += nr;
+	return 0;
+}
+
+/* Blocks for refcounts of @run that have none. They take the run's first clusters. */
+static int add_blocks(struct qcow2_alloc *a, const struct qcow2_run *run)
+{
+	u64 need;
+	int err;
+
+	err = qcow2_refcount_add_blocks(a->refs, run->start, run->start + run->nr, a->end, &need);
+	if (err != -ENOSPC || need <= a->end)
+		return err;
+	return grow(a, need - a->end);
+}
+
+/* Free clusters, all with a refcount block. */
+static int find_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
+{
+	unsigned int slices = SEARCH_SLICES;
+	bool full = false;
+	int err;
+
+	for (;;) {
+		err = qcow2_refcount_find_free(a->refs, a->next, a->end, want, &slices,
+					       &run->start, &run->nr);
+		if (err)
+			return err;
+		a->next = run->start;
+		if (run->nr) {
+			if (qcow2_refcount_has_block(a->refs, run->start) &&
+			    qcow2_refcount_has_block(a->refs, run->start + run->nr - 1))
+				return 0;
+			err = add_blocks(a, run);
+		} else if (a->next < a->end && (full || slices)) {
+			slices = SEARCH_SLICES;
+			cond_resched();
+		} else {
+			err = grow(a, 1);
+			full = err == -ENOSPC || err == -EDQUOT;
+			/* Rather search all that is left. */
+			if (full && a->next < a->end) {
+				slices = SEARCH_SLICES;
+				err = 0;
+			}
+		}
+		if (err)
+			return err;
+	}
+}
+
+/* What the clusters of a free run hold. May shorten the run. */
+static void find_content(struct qcow2_alloc *a, struct qcow2_run *run)
+{
+	unsigned int bits = a->h->cluster_bits;
+
+	run->number = NEVER;
+	if (run->start >= a->fresh) {
+		a->fresh = run->start + run->nr;
+		run->zero = true;
+		/* The commit that begins next makes growth and refcounts durable. */
+		if (a->file->can_grow)
+			run->number = qcow2_is_mutant(GROWTH_NOT_SYNCED) ? 0 :
+				      READ_ONCE(a->commit->begun) + 1;
+		return;
+	}
+	run->nr = min_t(u64, run->nr, a->fresh - run->start);
+	run->zero = qcow2_is_mutant(STALE_AS_ZERO) ||
+		    (qcow2_file_regular(a->file) &&
+		     !qcow2_file_zero(a->file, run->start << bits, (u64)run->nr << bits));
+}
+
+static int take_free_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
+{
+	unsigned int bits = a->h->cluster_bits;
+	int err;
+
+	err = qcow2_commit_stopped(a->commit) ?: find_run(a, want, run);
+	if (err)
+		return err;
+	if (qcow2_overlap_hit(a->overlap, run->start << bits, (u64)run->nr << bits)) {
+		a->ops->corrupt(a, run->start, "holds metadata, but its refcount is 0");
+		return -EIO;
+	}
+	/* Refcounts first: the commit that find_content() names must find them. */
+	if (run->start < a->fresh)
+		run->nr = min_t(u64, run->nr, a->fresh - run->start);
+	err = qcow2_refcount_change(a->refs, run->start, run->nr, 1);
+	if (err)
+		return err;
+	a->next = run->start + run->nr;
+	find_content(a, run);
+	return 0;
+}
+
+static u32 room_in_pool(struct qcow2_alloc *a)
+{
+	u32 room = 0;
+
+	spin_lock_irq(&a->lock);
+	if (!a->finishing && a->nr_runs < QCOW2_POOL_RUNS / 2 && a->pool < a->pool_target)
+		room = a->pool_target - a->pool;
+	spin_unlock_irq(&a->lock);
+	return room;
+}
+
+static void add_to_pool(struct qcow2_alloc *a, const struct qcow2_run *run)
+{
+	struct qcow2_run *last;
+
+	spin_lock_irq(&a->lock);
+	last = a->nr_runs ? &a->runs[a->nr_runs - 1] : NULL;
+	if (last && last->start + last->nr == run->start && last->zero == run->zero &&
+	    last->number == run->number)
+		last->nr += run->nr;
+	else
+		a->runs[a->nr_runs++] = *run;
+	a->pool += run->nr;
+	spin_unlock_irq(&a->lock);
+}
+
+/*
+ * Who waits goes on if it is worth to try, or hears of @err if nothing will become free
+ * by itself.
+ */
+static void settle_waiting(struct qcow2_alloc *a, int err)
+{
+	bool try, hope;
+
+	spin_lock_irq(&a->lock);
+	try = a->nr_runs && !throttled(a);
+	hope = !err || a->nr_runs || a->freed;
+	spin_unlock_irq(&a->lock);
+	if (try) {
+		resume_all(a, 0);
+	} else if (hope) {
+		qcow2_commit_kick(a->commit);
+	} else if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG) {
+		a->ops->full(a);
+		resume_all(a, -ENOSPC);
+	} else {
+		resume_all(a, -EIO);
+	}
+}
+
+static void refill_work(struct work_struct *work)
+{
+	struct qcow2_alloc *a = container_of(work, struct qcow2_alloc, refill);
+	unsigned int noio = memalloc_noio_save();
+	struct qcow2_run run;
+	int err = 0;
+	u32 room;
+
+	mutex_lock(&a->refs->lock);
+	while (!err && (room = room_in_pool(a))) {
+		err = take_free_run(a, room, &run);
+		if (!err)
+			add_to_pool(a, &run);
+	}
+	mutex_unlock(&a->refs->lock);
+	qcow2_commit_changed(a->commit);
+	settle_waiting(a, err);
+	memalloc_noio_restore(noio);
+}
+
+/* --- freeing ----------------------------------------------------------------------------- */
+
+struct qcow2_free_batch *qcow2_alloc_batch(struct qcow2_alloc *a)
+{
+	struct qcow2_free_batch *b = mempool_alloc(a->batches, GFP_NOWAIT | __GFP_NOWARN);
+
+	if (b) {
+		b->alloc = a;
+		b->clusters = 0;
+		b->nr = 0;
+	}
+	return b;
+}
+
+void qcow2_alloc_batch_add(struct qcow2_free_batch *b, u64 start, u64 nr)
+{
+	u32 last = b->nr - 1;
+
+	b->clusters += nr;
+	if (b->nr && b->ranges[last].start + b->ranges[last].nr == start) {
+		b->ranges[last].nr += nr;
+	} else {
+		b->ranges[b->nr].start = start;
+		b->ranges[b->nr++].nr = nr;
+	}
+}
+
+void qcow2_alloc_batch_drop(struct qcow2_alloc *a, struct qcow2_free_batch *b)
+{
+	if (b)
+		mempool_free(b, a->batches);
+}
+
+void qcow2_alloc_free(struct qcow2_alloc *a, struct qcow2_free_batch *b)
+{
+	unsigned long flags;
+	bool kick;
+
+	if (!b || !b->nr) {
+		qcow2_alloc_batch_drop(a, b);
+		return;
+	}
+	spin_lock_irqsave(&a->lock, flags);
+	list_add_tail(&b->list, qcow2_is_mutant(EARLY_DROP) || qcow2_is_mutant(EARLY_PUNCH) ?
+				&a->drained : &a->open);
+	a->freed += b->clusters;
+	kick = a->taken + a->freed >= a->limit / 2;
+	spin_unlock_irqrestore(&a->lock, flags);
+	if (qcow2_is_mutant(EARLY_DROP) || qcow2_is_mutant(EARLY_PUNCH))
+		queue_work(a->wq, &a->release);
+	if (kick)
+		qcow2_commit_kick(a->commit);
+}
+
+void qcow2_alloc_begin(struct qcow2_alloc *a)
+{
+	spin_lock_irq(&a->lock);
+	/* After an error there are some from before; they stay. */
+	list_splice_tail_init(&a->open, &a->removing);
+	a->committing = a->published;
+	a->published = 0;
+	spin_unlock_irq(&a->lock);
+}
+
+static void batch_drained(struct rcu_head *rcu)
+{
+	struct qcow2_free_batch *b = container_of(rcu, struct qcow2_free_batch, rcu);
+	struct qcow2_alloc *a = b->alloc;
+	unsigned long flags;
+
+	spin_lock_irqsave(&a->lock, flags);
+	list_add_tail(&b->list, &a->drained);
+	spin_unlock_irqrestore(&a->lock, flags);
+	queue_work(a->wq, &a->release);
+}
+
+void qcow2_alloc_durable(struct qcow2_alloc *a)
+{
+	struct qcow2_free_batch *b, *next;
+	LIST_HEAD(removed);
+	bool try;
+
+	spin_lock_irq(&a->lock);
+	list_splice_init(&a->removing, &removed);
+	a->taken -= a->committing;
+	a->committing = 0;
+	try = a->nr_runs && !throttled(a);
+	spin_unlock_irq(&a->lock);
+	/* The entries are gone for good; whoever found them before may still be at it. */
+	list_for_each_entry_safe(b, next, &removed, list) {
+		if (qcow2_is_mutant(NO_DRAIN))
+			batch_drained(&b->rcu);
+		else
+			call_srcu(&a->gen, &b->rcu, batch_drained);
+	}
+	if (try)
+		resume_all(a, 0);
+}
+
+/* The clusters of a range that lose their last reference lose their space, too. */
+static void release_last(struct qcow2_alloc *a, u64 start, u64 nr)
+{
+	unsigned int bits = a->h->cluster_bits;
+
+	if (a->punch)
+		qcow2_file_punch(a->file, start << bits, nr << bits);
+	a->next = min(a->next, start);
+}
+
+static int release_range(struct qcow2_alloc *a, u64 start, u64 nr)
+{
+	u64 refcount, first = start, end = start + nr, c;
+	int err = 0;
+
+	/* Runs of last references, punched before anyone can take them. */
+	for (c = start; c < end && !err; c++) {
+		err = qcow2_refcount_read(a->refs, c, &refcount);
+		if (err || refcount != 1) {
+			if (first < c)
+				release_last(a, first, c - first);
+			first = c + 1;
+		}
+	}
+	if (!err && first < end)
+		release_last(a, first, end - first);
+	if (err || qcow2_is_mutant(EARLY_PUNCH))
+		return err;
+	return qcow2_refcount_change(a->refs, start, nr, -1);
+}
+
+static void release_batch(struct qcow2_alloc *a, struct qcow2_free_batch *b)
+{
+	u32 i;
+	int err;
+
+	for (i = 0; i < b->nr; i++) {
+		err = qcow2_commit_stopped(a->commit) ?:
+		      release_range(a, b->ranges[i].start, b->ranges[i].nr);
+		if (err == -ERANGE)
+			a->ops->corrupt(a, b->ranges[i].start, "was in use, but its refcount is 0");
+	}
+	spin_lock_irq(&a->lock);
+	a->freed -= b->clusters;
+	spin_unlock_irq(&a->lock);
+	mempool_free(b, a->batches);
+}
+
+static void release_work(struct work_struct *work)
+{
+	struct qcow2_alloc *a = container_of(work, struct qcow2_alloc, release);
+	unsigned int noio = memalloc_noio_save();
+	struct qcow2_free_batch *b, *next;
+	LIST_HEAD(drained);
+
+	spin_lock_irq(&a->lock);
+	list_splice_init(&a->drained, &drained);
+	spin_unlock_irq(&a->lock);
+	mutex_lock(&a->refs->lock);
+	list_for_each_entry_safe(b, next, &drained, list)
+		release_batch(a, b);
+	mutex_unlock(&a->refs->lock);
+	qcow2_commit_changed(a->commit);
+	/* There may be room now, and somebody waiting for it. */
+	queue_work(a->wq, &a->refill);
+	memalloc_noio_restore(noio);
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+static bool anything_freed(struct qcow2_alloc *a)
+{
+	bool any;
+
+	spin_lock_irq(&a->lock);
+	any = a->freed;
+	spin_unlock_irq(&a->lock);
+	return any;
+}
+
+/* Until nothing that was freed is on its way. */
+static int settle_frees(struct qcow2_alloc *a)
+{
+	int err;
+
+	do {
+		err = qcow2_commit_wait(a->commit);
+		srcu_barrier(&a->gen);
+		flush_work(&a->release);
+	} while (!err && anything_freed(a));
+	return err;
+}
+
+static int empty_pool(struct qcow2_alloc *a)
+{
+	struct qcow2_run *run;
+	int err = 0;
+
+	mutex_lock(&a->refs->lock);
+	for (run = a->runs; run < a->runs + a->nr_runs && !err; run++)
+		err = qcow2_refcount_change(a->refs, run->start, run->nr, -1);
+	a->nr_runs = 0;
+	a->pool = 0;
+	mutex_unlock(&a->refs->lock);
+	return err;
+}
+
+/* Cut off what the file grew and nobody uses. */
+static int cut_tail(struct qcow2_alloc *a)
+{
+	u64 refcount = 0, end = a->end;
+	int err = 0;
+
+	if (!qcow2_file_regular(a->file) || a->end == a->floor)
+		return 0;
+	mutex_lock(&a->refs->lock);
+	while (!err && end > a->floor) {
+		err = qcow2_refcount_read(a->refs, end - 1, &refcount);
+		if (refcount)
+			break;
+		end--;
+	}
+	mutex_unlock(&a->refs->lock);
+	end <<= a->h->cluster_bits;
+	if (err || end >= qcow2_file_size(a->file))
+		return err;
+	return qcow2_file_truncate(a->file, end) ?: qcow2_file_sync(a->file);
+}
+
+int qcow2_alloc_finish(struct qcow2_alloc *a)
+{
+	spin_lock_irq(&a->lock);
+	a->finishing = true;
+	spin_unlock_irq(&a->lock);
+	flush_work(&a->refill);
+	return settle_frees(a) ?: empty_pool(a) ?: qcow2_commit_wait(a->commit) ?: cut_tail(a);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Claims: who changes the mapping of a guest cluster has it alone.
+ *
+ * A write that must allocate or copy, a discard, a write of zeros: each claims its guest
+ * clusters before it looks at their entries, and keeps them until the new entries are
+ * published. Reads, and writes in place, claim nothing. Who finds a cluster claimed is
+ * parked, and looks again from the start when it is released; nobody waits while
+ * holding a claim for anything but the I/O of its own.
+ */
+#ifndef _QCOW2_CLAIM_H
+#define _QCOW2_CLAIM_H
+
+#include <linux/list.h>
+#include <linux/rbtree.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+/**
+ * struct qcow2_claims - the claims of one image
+ * @lock: protects the tree and the claims' lists. Taken by completions of I/O, with
+ *	interrupts off. Innermost.
+ * @tree: struct qcow2_claim, by guest cluster; they do not overlap.
+ */
+struct qcow2_claims {
+	spinlock_t lock;	/* see above */
+	struct rb_root tree;
+};
+
+/**
+ * struct qcow2_claim - a range of guest clusters that is claimed
+ * @node: in the tree.
+ * @first, @last: the clusters.
+ * @waiting: struct qcow2_claim_waiter.
+ */
+struct qcow2_claim {
+	struct rb_node node;
+	u64 first;
+	u64 last;
+	struct list_head waiting;
+};
+
+/**
+ * struct qcow2_claim_waiter - who waits for a claim to be released
+ * @list: in the claim's.
+ * @resume: called once, from any context.
+ */
+struct qcow2_claim_waiter {
+	struct list_head list;
+	void (*resume)(struct qcow2_claim_waiter *w);
+};
+
+void qcow2_claims_init(struct qcow2_claims *claims);
+
+/**
+ * qcow2_claim() - claim guest clusters, or wait
+ * @c: filled in and inserted where nobody has one of them.
+ * @w: will be resumed else, possibly before this returns.
+ * Context: any. Return: true if they are claimed.
+ */
+bool qcow2_claim(struct qcow2_claims *claims, struct qcow2_claim *c, u64 first, u64 last,
+		 struct qcow2_claim_waiter *w);
+
+/** qcow2_claim_release() - give the clusters free, resume those who wait. Context: any. */
+void qcow2_claim_release(struct qcow2_claims *claims, struct qcow2_claim *c);
+
+#endif /* _QCOW2_CLAIM_H */

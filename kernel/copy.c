@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Buffers for copies. See copy.h for the contract. */
+#include <linux/bio.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "copy.h"
+
+/* Buffers of a device together. */
+#define MAX_BYTES	(16U << 20)
+#define MAX_COPIES	64U
+
+/**
+ * struct qcow2_copies - the buffers of a device
+ * @cluster_size: bytes.
+ * @nr_vecs: a buffer's.
+ * @max: buffers.
+ * @lock: protects all below. Taken by completions of I/O, with interrupts off. Innermost.
+ * @free: buffers nobody uses.
+ * @nr: buffers that exist.
+ * @waiting: requests.
+ */
+struct qcow2_copies {
+	u32 cluster_size;
+	u32 nr_vecs;
+	u32 max;
+	spinlock_t lock;	/* see above */
+	struct list_head free;
+	u32 nr;
+	struct list_head waiting;
+};
+
+static void free_copy(struct qcow2_copy *copy)
+{
+	if (!copy)
+		return;
+	vfree(copy->head);
+	kvfree(copy);
+}
+
+static struct qcow2_copy *alloc_copy(const struct qcow2_copies *c, gfp_t gfp)
+{
+	struct qcow2_copy *copy = kvmalloc(struct_size(copy, vecs, c->nr_vecs), gfp);
+	u32 room = round_up(c->cluster_size, PAGE_SIZE);
+
+	if (!copy)
+		return NULL;
+	copy->head = __vmalloc(2 * room, gfp);
+	if (!copy->head) {
+		kvfree(copy);
+		return NULL;
+	}
+	copy->tail = copy->head + room;
+	copy->nr_vecs = 0;
+	return copy;
+}
+
+struct qcow2_copies *qcow2_copies_create(u32 cluster_size)
+{
+	struct qcow2_copies *c;
+	struct qcow2_copy *copy;
+
+	if (!cluster_size)
+		return NULL;
+	c = kzalloc(sizeof(*c), GFP_KERNEL);
+	if (!c)
+		return ERR_PTR(-ENOMEM);
+	c->cluster_size = cluster_size;
+	/* Head and tail, and what one bio can hold. */
+	c->nr_vecs = 2 * DIV_ROUND_UP(cluster_size, PAGE_SIZE) + BIO_MAX_VECS + 1;
+	c->max = clamp(MAX_BYTES / (2 * cluster_size), 1U, MAX_COPIES);
+	spin_lock_init(&c->lock);
+	INIT_LIST_HEAD(&c->free);
+	INIT_LIST_HEAD(&c->waiting);
+	copy = alloc_copy(c, GFP_KERNEL);
+	if (!copy) {
+		kfree(c);
+		return ERR_PTR(-ENOMEM);
+	}
+	list_add(&copy->list, &c->free);
+	c->nr = 1;
+	return c;
+}
+
+void qcow2_copies_destroy(struct qcow2_copies *c)
+{
+	struct qcow2_copy *copy, *next;
+
+	if (!c)
+		return;
+	list_for_each_entry_safe(copy, next, &c->free, list)
+		free_copy(copy);
+	kfree(c);
+}
+
+static struct qcow2_copy *take_free(struct qcow2_copies *c)
+{
+	struct qcow2_copy *copy = list_first_entry_or_null(&c->free, struct qcow2_copy, list);
+
+	lockdep_assert_held(&c->lock);
+	if (copy)
+		list_del(&copy->list);
+	return copy;
+}
+
+struct qcow2_copy *qcow2_copy_get(struct qcow2_copies *c, struct qcow2_request *req)
+{
+	struct qcow2_copy *copy;
+	bool add = false;
+
+	spin_lock_irq(&c->lock);
+	copy = take_free(c);
+	if (!copy && c->nr < c->max) {
+		c->nr++;
+		add = true;
+	}
+	spin_unlock_irq(&c->lock);
+	if (add)
+		copy = alloc_copy(c, GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+	if (copy)
+		return copy;
+
+	spin_lock_irq(&c->lock);
+	c->nr -= add;
+	copy = take_free(c);
+	if (!copy)
+		list_add_tail(&req->wait.copy.list, &c->waiting);
+	spin_unlock_irq(&c->lock);
+	return copy;
+}
+
+void qcow2_copy_put(struct qcow2_copies *c, struct qcow2_copy *copy)
+{
+	struct qcow2_request *req;
+	unsigned long flags;
+
+	copy->nr_vecs = 0;
+	spin_lock_irqsave(&c->lock, flags);
+	list_add(&copy->list, &c->free);
+	req = list_first_entry_or_null(&c->waiting, struct qcow2_request, wait.copy.list);
+	if (req)
+		list_del(&req->wait.copy.list);
+	spin_unlock_irqrestore(&c->lock, flags);
+	if (req)
+		queue_work(req->target->wq, &req->work);
+}
+
+void qcow2_copy_add(struct qcow2_copy *copy, void *bytes, u32 len)
+{
+	u32 n;
+
+	for (; len; bytes += n, len -= n) {
+		n = min_t(u32, len, PAGE_SIZE - offset_in_page(bytes));
+		copy->vecs[copy->nr_vecs++] = (struct bio_vec) {
+			.bv_page = vmalloc_to_page(bytes),
+			.bv_offset = offset_in_page(bytes),
+			.bv_len = n,
+		};
+	}
+}
+
+void qcow2_copy_add_guest(struct qcow2_copy *copy, const struct qcow2_part *p)
+{
+	struct bvec_iter it;
+	struct bio_vec bv;
+
+	__bio_for_each_bvec(bv, p->bio, it, p->iter)
+		copy->vecs[copy->nr_vecs++] = bv;
+}

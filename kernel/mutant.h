@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Mutants: places where the test build can leave out one step that the crash
+ * contract needs, chosen by the module parameter "mutant". A crash test that does not
+ * catch each of them proves nothing. Built with QCOW2_MUTANTS=1 only; else there is
+ * no trace of them in the module.
+ */
+#ifndef _QCOW2_MUTANT_H
+#define _QCOW2_MUTANT_H
+
+/**
+ * enum qcow2_mutant - what is left out; the value of the parameter
+ *
+ * @QCOW2_MUTANT_REFTABLE_EARLY: a new refcount block is entered in the table without
+ *	waiting for the block to be durable.
+ * @QCOW2_MUTANT_NO_FIRST_SYNC: L2 entries are written without waiting for data and
+ *	refcounts.
+ * @QCOW2_MUTANT_NO_LAST_SYNC: a flush returns when entries are written, not durable.
+ * @QCOW2_MUTANT_THAWED: what is written is the slice as it is, not as it was frozen.
+ * @QCOW2_MUTANT_EARLY_DROP: refcounts are dropped before the entries' removal is durable.
+ * @QCOW2_MUTANT_EARLY_PUNCH: space is punched before that, too.
+ * @QCOW2_MUTANT_GROWTH_NOT_SYNCED: fresh space counts as durable at once.
+ * @QCOW2_MUTANT_SYNC_RETRIED: a failed fsync is forgotten.
+ * @QCOW2_MUTANT_NO_DRAIN: a freed cluster is reused while requests may still use it.
+ * @QCOW2_MUTANT_DATA_AFTER_ENTRY: the entry is published before its data is written.
+ * @QCOW2_MUTANT_COPY_AFTER_ENTRY: the rest of the cluster is copied after that.
+ * @QCOW2_MUTANT_FLUSH_EARLY: a flush returns when its commit begins.
+ * @QCOW2_MUTANT_REDIRTIED_CLEAN: a slice changed during its commit is marked clean.
+ * @QCOW2_MUTANT_AUTOCLEAR_LATE: autoclear bits are cleared after the first write.
+ * @QCOW2_MUTANT_STALE_AS_ZERO: reused space counts as reading zeros.
+ * @QCOW2_MUTANT_FAST_OVER_DATA: one fsync also for entries that hide older data.
+ */
+enum qcow2_mutant {
+	QCOW2_MUTANT_NONE,
+	QCOW2_MUTANT_REFTABLE_EARLY,
+	QCOW2_MUTANT_NO_FIRST_SYNC,
+	QCOW2_MUTANT_NO_LAST_SYNC,
+	QCOW2_MUTANT_THAWED,
+	QCOW2_MUTANT_EARLY_DROP,
+	QCOW2_MUTANT_EARLY_PUNCH,
+	QCOW2_MUTANT_GROWTH_NOT_SYNCED,
+	QCOW2_MUTANT_SYNC_RETRIED,
+	QCOW2_MUTANT_NO_DRAIN,
+	QCOW2_MUTANT_DATA_AFTER_ENTRY,
+	QCOW2_MUTANT_COPY_AFTER_ENTRY,
+	QCOW2_MUTANT_FLUSH_EARLY,
+	QCOW2_MUTANT_REDIRTIED_CLEAN,
+	QCOW2_MUTANT_AUTOCLEAR_LATE,
+	QCOW2_MUTANT_STALE_AS_ZERO,
+	QCOW2_MUTANT_FAST_OVER_DATA,
+	QCOW2_NR_MUTANTS
+};
+
+#ifdef QCOW2_MUTANTS
+extern unsigned int qcow2_mutant;
+
+#define qcow2_is_mutant(name)	(qcow2_mutant == QCOW2_MUTANT_##name)
+#else
+#define qcow2_is_mutant(name)	false
+#endif
+
+#endif /* _QCOW2_MUTANT_H */

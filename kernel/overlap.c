@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Overlap protection. See overlap.h for the contract. */
+#include <linux/hash.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+
+#include "overlap.h"
+
+#define MIN_BITS	6U
+#define REMOVED		(~0ULL)
+
+/**
+ * struct qcow2_overlap_set - a hash set with open addressing
+ * @rcu: frees it.
+ * @bits: log2 of the slots.
+ * @used: slots that are not empty; at most half of them.
+ * @slots: a cluster's number plus one, 0 for none, or REMOVED.
+ */
+struct qcow2_overlap_set {
+	struct rcu_head rcu;
+	unsigned int bits;
+	u64 used;
+	u64 slots[];
+};
+
+static struct qcow2_overlap_set *alloc_set(unsigned int bits, gfp_t gfp)
+{
+	struct qcow2_overlap_set *set = kvzalloc(struct_size(set, slots, 1UL << bits), gfp);
+
+	if (set)
+		set->bits = bits;
+	return set;
+}
+
+/* The slot that holds @value, or the empty one where it belongs. */
+static u64 *find_slot(struct qcow2_overlap_set *set, u64 value)
+{
+	unsigned long mask = (1UL << set->bits) - 1, i = hash_64(value, set->bits);
+	u64 found;
+
+	for (;; i = (i + 1) & mask) {
+		found = READ_ONCE(set->slots[i]);
+		if (found == value || !found)
+			return &set->slots[i];
+	}
+}
+
+static void insert(struct qcow2_overlap_set *set, u64 value)
+{
+	u64 *slot = find_slot(set, value);
+
+	if (*slot)
+		return;
+	WRITE_ONCE(*slot, value);
+	set->used++;
+}
+
+static struct qcow2_overlap_set *locked_set(struct qcow2_overlap *o)
+{
+	return rcu_dereference_protected(o->set, lockdep_is_held(&o->lock));
+}
+
+/* Room for one more. */
+static int grow(struct qcow2_overlap *o)
+{
+	struct qcow2_overlap_set *set = locked_set(o), *larger;
+	unsigned long i;
+
+	if (set->used < 1UL << (set->bits - 1))
+		return 0;
+	larger = alloc_set(set->bits + 1, GFP_NOIO);
+	if (!larger)
+		return -ENOMEM;
+	for (i = 0; i < 1UL << set->bits; i++)
+		if (set->slots[i] && set->slots[i] != REMOVED)
+			insert(larger, set->slots[i]);
+	rcu_assign_pointer(o->set, larger);
+	kvfree_rcu(set, rcu);
+	return 0;
+}
+
+int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits, u64 clusters)
+{
+	unsigned int bits = max_t(unsigned int, MIN_BITS, order_base_2(clusters + 1) + 1);
+	struct qcow2_overlap_set *set = alloc_set(bits, GFP_KERNEL);
+
+	o->cluster_bits = cluster_bits;
+	mutex_init(&o->lock);
+	RCU_INIT_POINTER(o->set, set);
+	return set ? 0 : -ENOMEM;
+}
+
+void qcow2_overlap_exit(struct qcow2_overlap *o)
+{
+	kvfree(rcu_dereference_protected(o->set, true));
+	RCU_INIT_POINTER(o->set, NULL);
+}
+
+int qcow2_overlap_add(struct qcow2_overlap *o, u64 off, u64 len)
+{
+	u64 cluster = off >> o->cluster_bits, end = (off + len - 1) >> o->cluster_bits;
+	int err = 0;
+
+	mutex_lock(&o->lock);
+	for (; len && cluster <= end && !err; cluster++) {
+		err = grow(o);
+		if (!err)
+			insert(locked_set(o), cluster + 1);
+	}
+	mutex_unlock(&o->lock);
+	return err;
+}
+
+void qcow2_overlap_remove(struct qcow2_overlap *o, u64 off, u64 len)
+{
+	u64 cluster = off >> o->cluster_bits, end = (off + len - 1) >> o->cluster_bits;
+	u64 *slot;
+
+	mutex_lock(&o->lock);
+	for (; len && cluster <= end; cluster++) {
+		slot = find_slot(locked_set(o), cluster + 1);
+		if (*slot)
+			WRITE_ONCE(*slot, REMOVED);
+	}
+	mutex_unlock(&o->lock);
+}
+
+bool qcow2_overlap_hit(struct qcow2_overlap *o, u64 off, u64 len)
+{
+	u64 cluster = off >> o->cluster_bits, end = (off + len - 1) >> o->cluster_bits;
+	bool hit = false;
+
+	rcu_read_lock();
+	for (; cluster <= end && !hit; cluster++)
+		hit = *find_slot(rcu_dereference(o->set), cluster + 1);
+	rcu_read_unlock();
+	return hit;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Overlap protection: where an image's metadata lie, so that no guest data is ever
+ * written there, whatever a broken L2 entry or refcount says.
+ *
+ * Known are the clusters of the header, of the L1 tables, active and of snapshots, of the
+ * refcount table, the snapshot table, and each active L2 table and refcount block. They are
+ * in a hash set: it is asked on every write, and there are many of them, far apart.
+ */
+#ifndef _QCOW2_OVERLAP_H
+#define _QCOW2_OVERLAP_H
+
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+struct qcow2_overlap_set;
+
+/**
+ * struct qcow2_overlap - where metadata lie
+ * @cluster_bits: of the image.
+ * @lock: for changes. Held while memory is allocated.
+ * @set: the clusters. Under RCU.
+ */
+struct qcow2_overlap {
+	unsigned int cluster_bits;
+	struct mutex lock;	/* protects changes of the set */
+	struct qcow2_overlap_set __rcu *set;
+};
+
+/** qcow2_overlap_init() - @clusters: how many to expect. Return: 0, -ENOMEM. */
+int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits, u64 clusters);
+
+void qcow2_overlap_exit(struct qcow2_overlap *o);
+
+/**
+ * qcow2_overlap_add() - these bytes are metadata
+ * @off: host offset, bytes.  @len: bytes.
+ * Context: may sleep, for memory. Return: 0, -ENOMEM.
+ */
+int qcow2_overlap_add(struct qcow2_overlap *o, u64 off, u64 len);
+
+/** qcow2_overlap_remove() - they are no longer. Context: may sleep. */
+void qcow2_overlap_remove(struct qcow2_overlap *o, u64 off, u64 len);
+
+/** qcow2_overlap_hit() - do these bytes touch metadata? Context: any. */
+bool qcow2_overlap_hit(struct qcow2_overlap *o, u64 off, u64 len);
+
+#endif /* _QCOW2_OVERLAP_H */

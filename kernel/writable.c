@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A layer that is written: its parts, its last resort. See layer.h for the contracts. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/fs.h>
+#include <linux/printk.h>
+#include <linux/slab.h>
+
+#include "layer.h"
+#include "mutant.h"
+
+/* Slices of refcount blocks: each tells of 2048 clusters, or so. */
+#define REFS_CACHE_BYTES	(1ULL << 20)
+
+static struct qcow2_layer *of_commit(struct qcow2_commit *c)
+{
+	return container_of(c, struct qcow2_layer, commit);
+}
+
+static void commit_begins(struct qcow2_commit *c)
+{
+	if (of_commit(c)->alloc.wq)
+		qcow2_alloc_begin(&of_commit(c)->alloc);
+}
+
+static void commit_durable(struct qcow2_commit *c)
+{
+	if (of_commit(c)->alloc.wq)
+		qcow2_alloc_durable(&of_commit(c)->alloc);
+}
+
+static void commit_stopped(struct qcow2_commit *c, int err)
+{
+	struct qcow2_layer *l = of_commit(c);
+
+	pr_err("%s: layer %u (%pD): metadata cannot be written or made durable, error %d: nothing is written any more; what was not flushed before is lost\n",
+	       l->name, l->index, l->file.filp, err);
+	if (l->alloc.wq)
+		qcow2_alloc_stopped(&l->alloc);
+	l->ops->stopped(l, err);
+}
+
+static const struct qcow2_commit_ops commit_ops = {
+	.begin	 = commit_begins,
+	.durable = commit_durable,
+	.stopped = commit_stopped,
+};
+
+static void alloc_full(struct qcow2_alloc *a)
+{
+	struct qcow2_layer *l = container_of(a, struct qcow2_layer, alloc);
+
+	qcow2_layer_err(l, "the file cannot grow: is the disk full?\n");
+	l->ops->full(l);
+}
+
+static void alloc_corrupt(struct qcow2_alloc *a, u64 cluster, const char *why)
+{
+	struct qcow2_layer *l = container_of(a, struct qcow2_layer, alloc);
+
+	qcow2_layer_corrupt(l, cluster << l->h.cluster_bits, why);
+}
+
+static const struct qcow2_alloc_ops alloc_ops = {
+	.full	 = alloc_full,
+	.corrupt = alloc_corrupt,
+};
+
+void qcow2_layer_corrupt(struct qcow2_layer *l, u64 off, const char *why)
+{
+	__be64 features = cpu_to_be64(l->h.incompatible_features | QCOW2_INCOMPAT_CORRUPT);
+
+	/* One line and one change of the header, however many notice. */
+	if (qcow2_commit_stopped(&l->commit))
+		return;
+	pr_err("%s: layer %u (%pD): host offset %llu %s: the image is corrupt; run qemu-img check\n",
+	       l->name, l->index, l->file.filp, off, why);
+	if (l->h.version >= 3)
+		qcow2_commit_header(&l->commit,
+				    offsetof(struct qcow2_disk_header, incompatible_features),
+				    &features, sizeof(features));
+	qcow2_commit_stop(&l->commit, -EUCLEAN);
+}
+
+int qcow2_layer_begin_writing(struct qcow2_layer *l)
+{
+	__be64 none = 0;
+	int err = qcow2_commit_stopped(&l->commit);
+
+	if (err || !READ_ONCE(l->autoclear) || qcow2_is_mutant(AUTOCLEAR_LATE))
+		return err;
+	mutex_lock(&l->autoclear_lock);
+	if (l->autoclear)
+		err = qcow2_commit_header(&l->commit,
+					  offsetof(struct qcow2_disk_header, autoclear_features),
+					  &none, sizeof(none));
+	if (!err)
+		WRITE_ONCE(l->autoclear, false);
+	mutex_unlock(&l->autoclear_lock);
+	return err;
+}
+
+/* --- where metadata lie ----------------------------------------------------------------- */
+
+/* The snapshot table, and each snapshot's L1 table. */
+static int protect_snapshots(struct qcow2_layer *l)
+{
+	struct qcow2_disk_snapshot s;
+	u64 off = l->h.snapshots_offset, l1_bytes;
+	u32 i, extra;
+	int err = 0;
+
+	for (i = 0; i < l->h.nb_snapshots && !err; i++) {
+		if (qcow2_file_read(&l->file, &s, off, sizeof(s)) != sizeof(s))
+			return -EUCLEAN;
+		l1_bytes = (u64)be32_to_cpu(s.l1_size) * sizeof(__be64);
+		extra = be32_to_cpu(s.extra_len);
+		if (l1_bytes > QCOW2_MAX_L1_BYTES || extra > QCOW2_MAX_SNAPSHOT_EXTRA)
+			return -EUCLEAN;
+		err = qcow2_overlap_add(&l->overlap, be64_to_cpu(s.l1_table_offset), l1_bytes);
+		off += round_up(sizeof(s) + extra + be16_to_cpu(s.id_len) +
+				be16_to_cpu(s.name_len), 8);
+	}
+	return err ?: qcow2_overlap_add(&l->overlap, l->h.snapshots_offset,
+					off - l->h.snapshots_offset);
+}
+
+static int protect_refcounts(struct qcow2_layer *l, struct qcow2_fault *fault)
+{
+	struct qcow2_table *t = &l->refs.table;
+	u64 off;
+	u32 i;
+	int err = 0;
+
+	for (i = 0; i < t->nr && !err; i++) {
+		err = qcow2_reftable_decode(&l->h, qcow2_table_get(t, i), &off, fault);
+		if (!err && off)
+			err = qcow2_overlap_add(&l->overlap, off, l->h.cluster_size);
+	}
+	return err ?: qcow2_overlap_add(&l->overlap, t->off, (u64)t->nr * sizeof(__be64));
+}
+
+static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, const char **why)
+{
+	int err;
+
+	err = qcow2_overlap_add(&l->overlap, 0, 1) ?:
+	      qcow2_overlap_add(&l->overlap, l->h.l1_table_offset,
+				(u64)l->h.l1_size * sizeof(__be64)) ?:
+	      protect_refcounts(l, fault) ?:
+	      qcow2_map_make_writable(&l->map, &l->alloc, &l->overlap, fault);
+	if (err == -EINVAL && fault->sentence)
+		*why = fault->sentence;
+	if (err)
+		return err;
+	err = protect_snapshots(l);
+	if (err == -EUCLEAN)
+		*why = "the snapshot table is broken: run qemu-img check -r all, or attach read-only";
+	return err;
+}
+
+/* --- begin and end ---------------------------------------------------------------------- */
+
+static int make_qcow2_writable(struct qcow2_layer *l, const char **why)
+{
+	u32 reftable_entries = (l->h.refcount_table_clusters << l->h.cluster_bits) / 8;
+	struct qcow2_fault fault = { };
+	int err;
+
+	err = qcow2_overlap_init(&l->overlap, l->h.cluster_bits,
+				 l->map.l1.nr + min(reftable_entries, 1024U)) ?:
+	      qcow2_commit_init(&l->commit, l->name, &l->file, &l->map.l1, &l->map.cache,
+				&l->refs.cache, &commit_ops) ?:
+	      qcow2_refcounts_open(&l->refs, &l->h, &l->file, &l->commit, &l->overlap,
+				   REFS_CACHE_BYTES, why) ?:
+	      qcow2_alloc_init(&l->alloc, l->name, &l->refs, l->discard, &alloc_ops);
+	if (!err)
+		err = protect_metadata(l, &fault, why);
+	l->autoclear = l->h.autoclear_features;
+	return err;
+}
+
+int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
+			      const struct qcow2_layer_ops *ops, const char **why)
+{
+	*why = "out of memory";
+	l->writable = true;
+	l->discard = discard;
+	l->ops = ops;
+	mutex_init(&l->autoclear_lock);
+	qcow2_claims_init(&l->claims);
+	if (l->format == QCOW2BLK_FORMAT_QCOW2)
+		return make_qcow2_writable(l, why);
+	return qcow2_commit_init(&l->commit, l->name, &l->file, NULL, NULL, NULL, &commit_ops);
+}
+
+int qcow2_layer_finish(struct qcow2_layer *l)
+{
+	return l->alloc.wq ? qcow2_alloc_finish(&l->alloc) : qcow2_commit_wait(&l->commit);
+}
+
+void qcow2_layer_end_writing(struct qcow2_layer *l)
+{
+	/* The allocator's workers begin commits, so they go first. */
+	qcow2_alloc_quiesce(&l->alloc);
+	qcow2_commit_exit(&l->commit);
+	qcow2_alloc_exit(&l->alloc);
+	qcow2_refcounts_close(&l->refs);
+	qcow2_overlap_exit(&l->overlap);
+}
