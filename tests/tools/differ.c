@@ -6,8 +6,8 @@
  * Random reads, writes, discards, zeroes and flushes by several threads, against what memory says
  * that the disk should hold; every read is compared at once. Of each image of the manifest whose
  * name matches a pattern a copy is written: attached, changed, detached, some times over. In the end
- * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, and qemu-img
- * compare agrees.
+ * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, qemu-img
+ * compare agrees, and internal snapshots hold what they held.
  *
  *	--ops N, --rounds N		operations for each image, and in how many attachments
  *	--threads N, --jobs N		threads on a disk; images at a time
@@ -105,6 +105,7 @@ static void remove_copy(const struct manifest_image *image, int dir, const char 
 		unlinkat(dir, image->layers[i].file, 0);
 	unlinkat(dir, "said", 0);
 	unlinkat(dir, "want.raw", 0);
+	unlinkat(dir, "got.raw", 0);
 	close(dir);
 	rmdir(path);
 }
@@ -202,6 +203,31 @@ static void ask_qemu(struct disk *disk, const struct manifest_image *image, int 
 		disk_fail_said(disk, dir, "qemu-img compare", status);
 }
 
+static void check_snapshot(struct disk *disk, const struct manifest_image *image, int dir,
+			   const struct manifest_snapshot *snapshot)
+{
+	char option[256], got[4096], want[4096];
+	int got_fd, want_fd, status;
+	ssize_t len;
+
+	snprintf(option, sizeof(option), "snapshot.name=%s", snapshot->tag);
+	status = run_in(dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
+					       image->layers[0].file, "got.raw", NULL });
+	if (status) {
+		disk_fail_said(disk, dir, "qemu-img convert of a snapshot", status);
+		return;
+	}
+	got_fd = open_at(dir, "got.raw", O_RDONLY);
+	want_fd = manifest_open_file(manifest_dir, snapshot->file, O_RDONLY);
+	do {
+		len = read(want_fd, want, sizeof(want));
+		if (read(got_fd, got, sizeof(got)) != len || memcmp(got, want, len))
+			disk_fail(disk, "snapshot %s is not what it was", snapshot->tag);
+	} while (len > 0 && !disk->failed);
+	close(got_fd);
+	close(want_fd);
+}
+
 static void run_image(const struct manifest_image *image, unsigned int number)
 {
 	struct disk disk = { .name = image->name, .threads = thread_count };
@@ -235,6 +261,8 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 		}
 	}
 	ask_qemu(&disk, image, dir, compare_every && number % compare_every == 0);
+	for (unsigned int i = 0; i < image->snapshot_count && !disk.failed; i++)
+		check_snapshot(&disk, image, dir, &image->snapshots[i]);
 	if (disk.failed) {
 		keep_copy(image, dir);
 		__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);

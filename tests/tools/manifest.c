@@ -38,15 +38,18 @@ void manifest_open(const char *path, char **wanted, int wanted_count)
 
 static bool is_wanted(const char *line)
 {
+	bool wanted = !pattern_count || patterns[0][0] == '!';
 	char name[256];
 
 	if (line[0] == '#' || sscanf(line, "%255s", name) != 1)
 		return false;
 	for (int i = 0; i < pattern_count; i++) {
-		if (!fnmatch(patterns[i], name, 0))
-			return true;
+		bool without = patterns[i][0] == '!';
+
+		if (!fnmatch(patterns[i] + without, name, 0))
+			wanted = !without;
 	}
-	return !pattern_count;
+	return wanted;
 }
 
 /* The next line that is wanted, to be freed, or NULL. */
@@ -68,7 +71,20 @@ static char *next_line(void)
 	return line;
 }
 
-static void take_word(struct manifest_image *image, const char *word)
+static void take_snapshot(struct manifest_image *image, char *word)
+{
+	char *file = strchr(word, '=');
+
+	if (!file || image->snapshot_count == MANIFEST_MAX_SNAPSHOTS)
+		die("%s: what is %s?", image->name, word);
+	*file++ = '\0';
+	image->snapshots[image->snapshot_count++] = (struct manifest_snapshot){
+		.tag = strchr(word, ':') + 1,
+		.file = file,
+	};
+}
+
+static void take_word(struct manifest_image *image, char *word)
 {
 	struct manifest_check check;
 	int used;
@@ -80,6 +96,8 @@ static void take_word(struct manifest_image *image, const char *word)
 			.file = strchr(word, ':') + 1,
 			.raw = word[0] == 'r',
 		};
+	} else if (!strncmp(word, "snapshot:", 9)) {
+		take_snapshot(image, word);
 	} else if (sscanf(word, "%llu+%llu=%n", (unsigned long long *)&check.off,
 			  (unsigned long long *)&check.len, &used) == 2) {
 		if (image->check_count == MANIFEST_MAX_CHECKS)

@@ -2,9 +2,10 @@
 /*
  * The list of images that tests/images/make leaves beside them.
  *
- * A line: NAME SIZE LAYER... CHECK...
+ * A line: NAME SIZE LAYER... CHECK... SNAPSHOT...
  *	LAYER: qcow2:FILE or raw:FILE, top first
  *	CHECK: OFFSET+LENGTH=FILE: these bytes of the disk are the whole of FILE
+ *	SNAPSHOT: snapshot:TAG=FILE: what an internal snapshot holds
  */
 #ifndef TEST_MANIFEST_H
 #define TEST_MANIFEST_H
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #define MANIFEST_MAX_CHECKS	16
+#define MANIFEST_MAX_SNAPSHOTS	4
 
 struct manifest_layer {
 	const char *file;
@@ -26,6 +28,11 @@ struct manifest_check {
 	const char *file;
 };
 
+struct manifest_snapshot {
+	const char *tag;
+	const char *file;
+};
+
 /* One line. @line holds the words that all the others point into. */
 struct manifest_image {
 	char *line;
@@ -35,12 +42,17 @@ struct manifest_image {
 	unsigned int layer_count;
 	struct manifest_check checks[MANIFEST_MAX_CHECKS];
 	unsigned int check_count;
+	struct manifest_snapshot snapshots[MANIFEST_MAX_SNAPSHOTS];
+	unsigned int snapshot_count;
 };
 
 /* Where the files are that checks compare with: beside the manifest. */
 extern const char *manifest_dir;
 
-/* Lines whose name matches one of @patterns are wanted; without patterns, all. */
+/*
+ * Lines whose name matches one of @patterns are wanted, and those of a later !pattern not; where
+ * there are no patterns, or the first is of the second kind, all others are.
+ */
 void manifest_open(const char *path, char **patterns, int pattern_count);
 
 /* The next image that is wanted, for any thread, or false. */
