@@ -17,6 +17,8 @@
  *	--direct-io auto|on|off		how the driver reads and writes image files
  *	--compare N			qemu-img compares every Nth image (default 1, 0: none)
  *	--keep DIR			leave images that failed there
+ *	--leave DIR			ask qemu-img nothing: leave each image there, with what it should
+ *					read, for tests/differ to ask it outside of the VM
  *	--leaks				leaks are no failure
  *	--device PATH			any block device, as it is now; discarded sectors may hold anything
  */
@@ -28,13 +30,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "differ.h"
 #include "manifest.h"
 #include "rig.h"
 
-static const char *images, *scratch, *keep;
+static const char *images, *scratch, *keep, *leave;
 static unsigned int ops = 800, rounds = 2, thread_count = 4, job_count = 2, compare_every = 1;
 static uint64_t seed = 1;
 static uint8_t direct_io = QCOW2BLK_DIRECT_IO_AUTO;
@@ -72,30 +75,41 @@ static int open_at(int dir, const char *file, int flags)
 	return fd;
 }
 
-/* A directory with a copy of the top, and links to the other layers, for qemu-img. Return: it. */
-static int make_copy(const struct manifest_image *image, char *path, size_t room)
+/* Copy the top into @dir, and link the other layers there, for qemu-img. */
+static void fill_dir(const struct manifest_image *image, int from, int dir)
 {
-	int dir, from, to;
+	char *target = realpath(images, NULL), link[4096];
+	int to = open_at(dir, image->layers[0].file, O_RDWR | O_CREAT | O_EXCL);
 
-	snprintf(path, room, "%s/%s.XXXXXX", scratch, image->name);
-	if (!mkdtemp(path))
-		die("%s: %m", path);
-	dir = open(path, O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		die("%s: %m", path);
-	from = manifest_open_file(images, image->layers[0].file, O_RDONLY);
-	to = open_at(dir, image->layers[0].file, O_RDWR | O_CREAT | O_EXCL);
 	copy_file(from, to);
 	close(from);
 	close(to);
 	for (unsigned int i = 1; i < image->layer_count; i++) {
-		char *target = realpath(images, NULL), link[4096];
-
 		snprintf(link, sizeof(link), "%s/%s", target, image->layers[i].file);
-		free(target);
 		if (symlinkat(link, dir, image->layers[i].file))
 			die("%s: %m", link);
 	}
+	free(target);
+}
+
+static int open_dir(const char *path)
+{
+	int dir = open(path, O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		die("%s: %m", path);
+	return dir;
+}
+
+static int make_copy(const struct manifest_image *image, char *path, size_t room)
+{
+	int dir;
+
+	snprintf(path, room, "%s/%s.XXXXXX", scratch, image->name);
+	if (!mkdtemp(path))
+		die("%s: %m", path);
+	dir = open_dir(path);
+	fill_dir(image, manifest_open_file(images, image->layers[0].file, O_RDONLY), dir);
 	return dir;
 }
 
@@ -182,21 +196,45 @@ static void read_geometry(struct disk *disk, const struct manifest_image *image,
 	disk->has_backing = image->layer_count > 1;
 }
 
-static void ask_qemu(struct disk *disk, const struct manifest_image *image, int dir, bool compare)
+/* What the disk should hold, as a file, if all of it is known. */
+static bool write_oracle(struct disk *disk, const struct manifest_image *image, int dir)
 {
-	const char *top = image->layers[0].file;
 	const struct oracle_window *window = &disk->oracle.windows[0];
-	int status, fd;
+	int fd;
 
-	status = run_in(dir, (const char *[]){ "qemu-img", "check", "-f", "qcow2", top, NULL });
-	if (status && !(status == 3 && leaks_allowed))
-		disk_fail_said(disk, dir, "qemu-img check", status);
-	if (!compare || window->off || window->len != image->size)
-		return;
+	if (window->off || window->len != image->size)
+		return false;
 	fd = open_at(dir, "want.raw", O_RDWR | O_CREAT | O_EXCL);
 	if (write(fd, window->bytes, window->len) != (ssize_t)window->len)
 		die("want.raw: %m");
 	close(fd);
+	return true;
+}
+
+static void leave_copy(struct disk *disk, const struct manifest_image *image, int dir)
+{
+	char path[4096];
+	int there;
+
+	snprintf(path, sizeof(path), "%s/%s", leave, image->name);
+	if (mkdir(path, 0755))
+		die("%s: %m", path);
+	there = open_dir(path);
+	fill_dir(image, open_at(dir, image->layers[0].file, O_RDONLY), there);
+	write_oracle(disk, image, there);
+	close(there);
+}
+
+static void ask_qemu(struct disk *disk, const struct manifest_image *image, int dir, bool compare)
+{
+	const char *top = image->layers[0].file;
+	int status;
+
+	status = run_in(dir, (const char *[]){ "qemu-img", "check", "-f", "qcow2", top, NULL });
+	if (status && !(status == 3 && leaks_allowed))
+		disk_fail_said(disk, dir, "qemu-img check", status);
+	if (!compare || !write_oracle(disk, image, dir))
+		return;
 	status = run_in(dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "qcow2",
 					       "want.raw", top, NULL });
 	if (status)
@@ -260,9 +298,13 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 			detach(&disk, index);
 		}
 	}
-	ask_qemu(&disk, image, dir, compare_every && number % compare_every == 0);
-	for (unsigned int i = 0; i < image->snapshot_count && !disk.failed; i++)
-		check_snapshot(&disk, image, dir, &image->snapshots[i]);
+	if (leave) {
+		leave_copy(&disk, image, dir);
+	} else {
+		ask_qemu(&disk, image, dir, compare_every && number % compare_every == 0);
+		for (unsigned int i = 0; i < image->snapshot_count && !disk.failed; i++)
+			check_snapshot(&disk, image, dir, &image->snapshots[i]);
+	}
 	if (disk.failed) {
 		keep_copy(image, dir);
 		__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
@@ -337,6 +379,7 @@ static const struct option options[] = {
 	{ "direct-io", required_argument, NULL, 'd' },
 	{ "compare", required_argument, NULL, 'c' },
 	{ "keep", required_argument, NULL, 'k' },
+	{ "leave", required_argument, NULL, 'L' },
 	{ "leaks", no_argument, NULL, 'l' },
 	{ "device", required_argument, NULL, 'D' },
 	{ }
@@ -360,6 +403,7 @@ int main(int argc, char **argv)
 		case 'd': direct_io = parse_direct_io(optarg); break;
 		case 'c': compare_every = strtoul(optarg, NULL, 0); break;
 		case 'k': keep = optarg; break;
+		case 'L': leave = optarg; break;
 		case 'l': leaks_allowed = true; break;
 		case 'D': device = optarg; break;
 		default: die("differ: see the head of differ.c");
