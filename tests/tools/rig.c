@@ -161,7 +161,8 @@ int rig_attach(struct rig_attach *a)
 	connect_to_module();
 	a->sentence[0] = '\0';
 	nlh = request(buf, family, QCOW2BLK_CMD_ATTACH);
-	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, QCOW2BLK_F_READ_ONLY);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS,
+			 a->flags | (a->writable ? 0 : QCOW2BLK_F_READ_ONLY));
 	mnl_attr_put_u8(nlh, QCOW2BLK_A_DIRECT_IO, a->direct_io);
 	if (a->cache_size)
 		mnl_attr_put_u64(nlh, QCOW2BLK_A_CACHE_SIZE, a->cache_size);

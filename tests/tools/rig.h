@@ -27,6 +27,8 @@ uint64_t rig_random(uint64_t *state);
  * @direct_io: enum qcow2blk_direct_io.
  * @cache_size: bytes; 0 for the default.
  * @want_index: plus one; 0 lets the kernel choose.
+ * @writable: attach for writing; the top must be open for that.
+ * @flags: further enum qcow2blk_flags.
  * @sentence: (out) the kernel's words on refusal.
  * @size: (out) bytes of the disk.
  */
@@ -37,11 +39,13 @@ struct rig_attach {
 	uint8_t direct_io;
 	uint64_t cache_size;
 	unsigned int want_index;
+	bool writable;
+	uint32_t flags;
 	char sentence[256];
 	uint64_t size;
 };
 
-/* Attach read-only. Return: index or negative errno. Dies where there is no module. */
+/* Attach. Return: index or negative errno. Dies where there is no module. */
 int rig_attach(struct rig_attach *a);
 
 /*

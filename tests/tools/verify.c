@@ -13,14 +13,9 @@
  *	--jobs N			images at a time; most of an attach is waiting
  *	--threads N, --random N, --seed S
  *	--list, --files			only print the names, or the layers' files
- *
- * A line of the manifest: NAME SIZE LAYER... CHECK...
- *	LAYER: qcow2:FILE or raw:FILE, top first
- *	CHECK: OFFSET+LENGTH=FILE: these bytes of the disk are the whole of FILE
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <getopt.h>
 #include <linux/fs.h>
 #include <pthread.h>
@@ -30,24 +25,22 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "manifest.h"
 #include "rig.h"
 
-#define MAX_CHECKS	16
 #define MAX_READ	(1U << 20)
 #define SECTOR		512U
 
 struct check {
-	uint64_t off;
-	uint64_t len;
+	struct manifest_check what;
 	int fd;
-	const char *file;
 };
 
 /* What the threads that read one disk share. */
 struct job {
 	const char *name;
 	int index;
-	struct check checks[MAX_CHECKS];
+	struct check checks[MANIFEST_MAX_CHECKS];
 	unsigned int check_count;
 	pthread_mutex_t lock;
 	unsigned int next_check;	/* these four under @lock */
@@ -57,33 +50,16 @@ struct job {
 	uint64_t seed;
 };
 
-static const char *images = ".", *oracles = ".";
+static const char *images;
 static uint8_t direct_io = QCOW2BLK_DIRECT_IO_AUTO;
 static uint64_t cache_size, seed = 1;
 static unsigned int job_count = 4, thread_count = 2, random_count = 100;
 static int disk_flags = O_RDONLY | O_DIRECT;
 static bool list_only, files_only;
 
-/* The manifest, and what came of it so far; under the lock. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static FILE *manifest;
-static char **patterns;
-static int pattern_count;
+/* What came of it so far; updated by many. */
 static unsigned int image_count, failed_count;
 static uint64_t total_bytes;
-
-static int open_in(const char *dir, const char *file)
-{
-	char path[4096];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	/* O_NOATIME as the tool does: a read must not write. */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
-	if (fd < 0)
-		die("%s: %m", path);
-	return fd;
-}
 
 static void complain(struct job *job, uint64_t off, const char *what)
 {
@@ -101,15 +77,15 @@ static void compare(struct job *job, const struct check *check, int disk, char *
 	char what[256];
 	int err;
 
-	err = rig_pread(disk, got, len, check->off + off);
+	err = rig_pread(disk, got, len, check->what.off + off);
 	if (err) {
 		snprintf(what, sizeof(what), "a read of %zu bytes: %s", len, strerror(-err));
-		complain(job, check->off + off, what);
+		complain(job, check->what.off + off, what);
 		return;
 	}
 	err = rig_pread(check->fd, want, len, off);
 	if (err)
-		die("%s: %s", check->file, strerror(-err));
+		die("%s: %s", check->what.file, strerror(-err));
 	if (!memcmp(got, want, len))
 		return;
 	for (size_t i = 0; i < len; i++) {
@@ -117,7 +93,7 @@ static void compare(struct job *job, const struct check *check, int disk, char *
 			snprintf(what, sizeof(what),
 				 "byte %02x instead of %02x, in a read of %zu bytes, %zu from its start",
 				 (unsigned char)got[i], (unsigned char)want[i], len, i);
-			complain(job, check->off + off + i, what);
+			complain(job, check->what.off + off + i, what);
 			return;
 		}
 	}
@@ -133,11 +109,11 @@ static bool next_piece(struct job *job, uint64_t *random, const struct check **c
 	if (job->next_check < job->check_count) {
 		*check = &job->checks[job->next_check];
 		*off = job->next_off;
-		*len = (*check)->len - *off;
+		*len = (*check)->what.len - *off;
 		if (*len > MAX_READ)
 			*len = MAX_READ;
 		job->next_off += *len;
-		if (job->next_off == (*check)->len) {
+		if (job->next_off == (*check)->what.len) {
 			job->next_off = 0;
 			job->next_check++;
 		}
@@ -146,10 +122,10 @@ static bool next_piece(struct job *job, uint64_t *random, const struct check **c
 	} else if (job->random_left) {
 		job->random_left--;
 		*check = &job->checks[rig_random(random) % job->check_count];
-		*off = rig_random(random) % ((*check)->len / SECTOR) * SECTOR;
+		*off = rig_random(random) % ((*check)->what.len / SECTOR) * SECTOR;
 		*len = (1 + rig_random(random) % (rig_random(random) % 4 ? 16 : 512)) * SECTOR;
-		if (*len > (*check)->len - *off)
-			*len = (*check)->len - *off;
+		if (*len > (*check)->what.len - *off)
+			*len = (*check)->what.len - *off;
 		*in_order = false;
 		found = true;
 	}
@@ -241,35 +217,27 @@ static bool verify_one(const char *name, uint64_t size, struct rig_attach *a, st
 	return !job->failed;
 }
 
-static bool run_line(char *line)
+static bool run_image(const struct manifest_image *image)
 {
-	struct rig_attach a = { 0 };
-	struct job job = { .lock = PTHREAD_MUTEX_INITIALIZER, .random_left = random_count };
-	char *rest, *name = strtok_r(line, " ", &rest), *word;
-	uint64_t size = strtoull(strtok_r(NULL, " ", &rest) ?: "0", NULL, 0);
+	struct rig_attach a = { .count = image->layer_count };
+	struct job job = {
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.random_left = random_count,
+		.check_count = image->check_count,
+		.seed = seed,
+	};
 	bool good;
 
-	job.seed = seed;
-	while ((word = strtok_r(NULL, " ", &rest))) {
-		struct check *check = &job.checks[job.check_count];
-		int used;
-
-		if (!strncmp(word, "qcow2:", 6) || !strncmp(word, "raw:", 4)) {
-			if (a.count == QCOW2BLK_MAX_LAYERS)
-				die("%s: too many layers", name);
-			a.raw[a.count] = word[0] == 'r';
-			a.fds[a.count++] = open_in(images, strchr(word, ':') + 1);
-		} else if (sscanf(word, "%llu+%llu=%n", (unsigned long long *)&check->off,
-				  (unsigned long long *)&check->len, &used) == 2) {
-			check->file = word + used;
-			check->fd = open_in(oracles, check->file);
-			__atomic_add_fetch(&total_bytes, check->len, __ATOMIC_RELAXED);
-			job.check_count++;
-		} else {
-			die("%s: what is %s?", name, word);
-		}
+	for (unsigned int i = 0; i < a.count; i++) {
+		a.raw[i] = image->layers[i].raw;
+		a.fds[i] = manifest_open_file(images, image->layers[i].file, O_RDONLY);
 	}
-	good = verify_one(name, size, &a, &job);
+	for (unsigned int i = 0; i < job.check_count; i++) {
+		job.checks[i].what = image->checks[i];
+		job.checks[i].fd = manifest_open_file(manifest_dir, image->checks[i].file, O_RDONLY);
+		__atomic_add_fetch(&total_bytes, image->checks[i].len, __ATOMIC_RELAXED);
+	}
+	good = verify_one(image->name, image->size, &a, &job);
 	for (unsigned int i = 0; i < a.count; i++)
 		close(a.fds[i]);
 	for (unsigned int i = 0; i < job.check_count; i++)
@@ -277,73 +245,23 @@ static bool run_line(char *line)
 	return good;
 }
 
-static bool wanted(const char *line)
+static void *run_images(void *unused)
 {
-	char name[256];
+	struct manifest_image image;
 
-	if (line[0] == '#' || sscanf(line, "%255s", name) != 1)
-		return false;
-	for (int i = 0; i < pattern_count; i++) {
-		if (!fnmatch(patterns[i], name, 0))
-			return true;
-	}
-	return !pattern_count;
-}
-
-/* The next line that is wanted, to be freed, or NULL. */
-static char *next_line(void)
-{
-	char *line = NULL;
-	size_t room = 0;
-
-	pthread_mutex_lock(&lock);
-	do {
-		if (getline(&line, &room, manifest) <= 0) {
-			free(line);
-			line = NULL;
-			break;
-		}
-		line[strcspn(line, "\n")] = '\0';
-	} while (!wanted(line));
-	image_count += !!line;
-	pthread_mutex_unlock(&lock);
-	return line;
-}
-
-static void print_files(char *line)
-{
-	char *rest, *word = strtok_r(line, " ", &rest);
-
-	while ((word = strtok_r(NULL, " ", &rest))) {
-		if (!strncmp(word, "qcow2:", 6) || !strncmp(word, "raw:", 4))
-			puts(strchr(word, ':') + 1);
-	}
-}
-
-static void *run_lines(void *unused)
-{
-	char *line;
-
-	while ((line = next_line())) {
-		if (list_only)
-			printf("%.*s\n", (int)strcspn(line, " "), line);
-		else if (files_only)
-			print_files(line);
-		else if (!run_line(line))
+	while (manifest_next(&image)) {
+		__atomic_add_fetch(&image_count, 1, __ATOMIC_RELAXED);
+		if (list_only) {
+			puts(image.name);
+		} else if (files_only) {
+			for (unsigned int i = 0; i < image.layer_count; i++)
+				puts(image.layers[i].file);
+		} else if (!run_image(&image)) {
 			__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
-		free(line);
+		}
+		manifest_free(&image);
 	}
 	return unused;
-}
-
-static char *directory_of(const char *path)
-{
-	char *dir = strdup(path), *slash = strrchr(dir, '/');
-
-	if (!slash)
-		return strcpy(dir, ".");
-	*slash = '\0';
-	return dir;
 }
 
 static uint8_t parse_direct_io(const char *word)
@@ -414,17 +332,11 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		die("verify: no manifest");
-	manifest = fopen(argv[optind], "r");
-	if (!manifest)
-		die("%s: %m", argv[optind]);
-	oracles = directory_of(argv[optind]);
-	images = images_option ?: oracles;
-
-	patterns = argv + optind + 1;
-	pattern_count = argc - optind - 1;
+	manifest_open(argv[optind], argv + optind + 1, argc - optind - 1);
+	images = images_option ?: manifest_dir;
 
 	for (unsigned int i = 0; i < job_count; i++)
-		pthread_create(&jobs[i], NULL, run_lines, NULL);
+		pthread_create(&jobs[i], NULL, run_images, NULL);
 	for (unsigned int i = 0; i < job_count; i++)
 		pthread_join(jobs[i], NULL);
 	if (list_only || files_only)

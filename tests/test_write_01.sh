@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Images of every geometry, changed at random by four threads, against memory: 200,000 operations in
+# UML, fewer where each costs more. DIFFER_OPS (for each image) and DIFFER_SEED change how many and
+# which; images that fail are left in the VM's --share directory.
+# timeout: 300
+. "$(dirname "$0")/test_common.sh"
+need qemu-img
+
+manifest=$test_top/build/images/manifest
+[ -e "$manifest" ] || skip_all "no images: make -C tests/tools"
+differ=("$test_top/build/tests/differ" --seed "${DIFFER_SEED:-1}" --keep "${VM_SHARE:-$test_dir}")
+
+# Not those that are refused for writing, or have something that writing drops.
+never=('!dirty' '!corrupt' '!with-bitmap' '!raw*')
+case ${VM_KERNEL:-} in
+uml) ops=750 patterns=() ;;
+uml-debug) ops=600 patterns=('z*-512-raw' 'v2-1024-same' 'z*-4096-short' 'v2-4096-qcow2'
+	'v2-65536-none' 'zstd-65536-*' 'zlib-2097152-unaligned' 'grows*' 'snapshots*' 'with-*'
+	'refcount-bits*' 'preallocation*' 'far-*' 'tiny*' 'chain-of-8') ;;
+*) ops=200 patterns=('zlib-512-raw' 'zstd-4096-short' 'v2-65536-none' 'grows-refcount-table'
+	'snapshots-4096-2' 'preallocation-metadata' 'far-600M-64k' 'tiny-1024') ;;
+esac
+
+check "what is read is what was written last, and the images stay whole" \
+	"${differ[@]}" --ops "${DIFFER_OPS:-$ops}" "$manifest" "${patterns[@]}" "${never[@]}"
+finish

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * differ [OPTION...] MANIFEST [PATTERN...]
+ * differ [OPTION...] --device PATH
+ *
+ * Random reads, writes, discards, zeroes and flushes by several threads, against what memory says
+ * that the disk should hold; every read is compared at once. Of each image of the manifest whose
+ * name matches a pattern a copy is written: attached, changed, detached, some times over. In the end
+ * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, qemu-img
+ * compare agrees, and internal snapshots hold what they held.
+ *
+ *	--ops N, --rounds N		operations for each image, and in how many attachments
+ *	--threads N, --jobs N		threads on a disk; images at a time
+ *	--seed S			with one thread, the same seed does the same
+ *	--images DIR			where layers are, if not beside the manifest
+ *	--scratch DIR			where images are written (default: $TMPDIR)
+ *	--direct-io auto|on|off		how the driver reads and writes image files
+ *	--compare N			qemu-img compares every Nth image (default 1, 0: none)
+ *	--keep DIR			leave images that failed there
+ *	--leave DIR			ask qemu-img nothing: leave each image there, with what it should
+ *					read, for tests/differ to ask it outside of the VM
+ *	--leaks				leaks are no failure
+ *	--device PATH			any block device, as it is now; discarded sectors may hold anything
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "differ.h"
+#include "manifest.h"
+#include "rig.h"
+
+static const char *images, *scratch, *keep, *leave;
+static unsigned int ops = 800, rounds = 2, thread_count = 4, job_count = 2, compare_every = 1;
+static uint64_t seed = 1;
+static uint8_t direct_io = QCOW2BLK_DIRECT_IO_AUTO;
+static bool leaks_allowed;
+
+/* What came of it so far; updated by many. */
+static unsigned int image_count, failed_count;
+static uint64_t op_count, byte_count;
+
+/* --- a copy of an image ------------------------------------------------------------------- */
+
+/* Zeros become holes. */
+static void copy_file(int from, int to)
+{
+	static const char zeros[4096];
+	char block[sizeof(zeros)];
+	off_t off = 0;
+	ssize_t len;
+
+	while ((len = pread(from, block, sizeof(block), off)) > 0) {
+		if (memcmp(block, zeros, len) && pwrite(to, block, len, off) != len)
+			die("cannot copy an image: %m");
+		off += len;
+	}
+	if (len || ftruncate(to, off))
+		die("cannot copy an image: %m");
+}
+
+static int open_at(int dir, const char *file, int flags)
+{
+	int fd = openat(dir, file, flags | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		die("%s: %m", file);
+	return fd;
+}
+
+/* Copy the top into @dir, and link the other layers there, for qemu-img. */
+static void fill_dir(const struct manifest_image *image, int from, int dir)
+{
+	char *target = realpath(images, NULL), link[4096];
+	int to = open_at(dir, image->layers[0].file, O_RDWR | O_CREAT | O_EXCL);
+
+	copy_file(from, to);
+	close(from);
+	close(to);
+	for (unsigned int i = 1; i < image->layer_count; i++) {
+		snprintf(link, sizeof(link), "%s/%s", target, image->layers[i].file);
+		if (symlinkat(link, dir, image->layers[i].file))
+			die("%s: %m", link);
+	}
+	free(target);
+}
+
+static int open_dir(const char *path)
+{
+	int dir = open(path, O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		die("%s: %m", path);
+	return dir;
+}
+
+static int make_copy(const struct manifest_image *image, char *path, size_t room)
+{
+	int dir;
+
+	snprintf(path, room, "%s/%s.XXXXXX", scratch, image->name);
+	if (!mkdtemp(path))
+		die("%s: %m", path);
+	dir = open_dir(path);
+	fill_dir(image, manifest_open_file(images, image->layers[0].file, O_RDONLY), dir);
+	return dir;
+}
+
+static void remove_copy(const struct manifest_image *image, int dir, const char *path)
+{
+	for (unsigned int i = 0; i < image->layer_count; i++)
+		unlinkat(dir, image->layers[i].file, 0);
+	unlinkat(dir, "said", 0);
+	unlinkat(dir, "want.raw", 0);
+	unlinkat(dir, "got.raw", 0);
+	close(dir);
+	rmdir(path);
+}
+
+static void keep_copy(const struct manifest_image *image, int dir)
+{
+	char path[4096];
+	int from, to;
+
+	if (!keep)
+		return;
+	snprintf(path, sizeof(path), "%s/failed-%s", keep, image->layers[0].file);
+	from = open_at(dir, image->layers[0].file, O_RDONLY);
+	to = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (to < 0)
+		die("%s: %m", path);
+	copy_file(from, to);
+	close(from);
+	close(to);
+	printf("%s: kept as %s\n", image->name, path);
+}
+
+/* --- one image ---------------------------------------------------------------------------- */
+
+static int attach(struct disk *disk, const struct manifest_image *image, int dir, bool writable,
+		  uint64_t random)
+{
+	struct rig_attach a = {
+		.count = image->layer_count,
+		.direct_io = direct_io,
+		.writable = writable,
+		/* Little room makes dirty tables leave the cache. */
+		.cache_size = random % 2 ? 65536 : 0,
+		.flags = random / 2 % 8 ? 0 : QCOW2BLK_F_NO_DISCARD,
+	};
+	int index;
+
+	disk->no_discard = a.flags & QCOW2BLK_F_NO_DISCARD;
+	for (unsigned int i = 0; i < a.count; i++) {
+		a.raw[i] = image->layers[i].raw;
+		if (i)
+			a.fds[i] = manifest_open_file(images, image->layers[i].file, O_RDONLY);
+		else
+			a.fds[i] = open_at(dir, image->layers[i].file, writable ? O_RDWR : O_RDONLY);
+	}
+	index = rig_attach(&a);
+	for (unsigned int i = 0; i < a.count; i++)
+		close(a.fds[i]);
+	if (index < 0)
+		disk_fail(disk, "not attached: %s: %s", strerror(-index), a.sentence);
+	else
+		snprintf(disk->path, sizeof(disk->path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return index;
+}
+
+static void detach(struct disk *disk, int index)
+{
+	int err = rig_detach(index);
+
+	if (err)
+		disk_fail(disk, "cannot be detached: %s", strerror(-err));
+}
+
+static void read_geometry(struct disk *disk, const struct manifest_image *image, int dir)
+{
+	int fd = open_at(dir, image->layers[0].file, O_RDONLY);
+	unsigned char header[24];
+
+	if (rig_pread(fd, header, sizeof(header), 0))
+		die("%s: no header", image->name);
+	close(fd);
+	disk->is_v2 = header[7] == 2;
+	disk->cluster_size = 1U << header[23];
+	disk->has_backing = image->layer_count > 1;
+}
+
+/* What the disk should hold, as a file, if all of it is known. */
+static bool write_oracle(struct disk *disk, const struct manifest_image *image, int dir)
+{
+	const struct oracle_window *window = &disk->oracle.windows[0];
+	int fd;
+
+	if (window->off || window->len != image->size)
+		return false;
+	fd = open_at(dir, "want.raw", O_RDWR | O_CREAT | O_EXCL);
+	if (write(fd, window->bytes, window->len) != (ssize_t)window->len)
+		die("want.raw: %m");
+	close(fd);
+	return true;
+}
+
+static void leave_copy(struct disk *disk, const struct manifest_image *image, int dir)
+{
+	char path[4096];
+	int there;
+
+	snprintf(path, sizeof(path), "%s/%s", leave, image->name);
+	if (mkdir(path, 0755))
+		die("%s: %m", path);
+	there = open_dir(path);
+	fill_dir(image, open_at(dir, image->layers[0].file, O_RDONLY), there);
+	write_oracle(disk, image, there);
+	close(there);
+}
+
+static void ask_qemu(struct disk *disk, const struct manifest_image *image, int dir, bool compare)
+{
+	const char *top = image->layers[0].file;
+	int status;
+
+	status = run_in(dir, (const char *[]){ "qemu-img", "check", "-f", "qcow2", top, NULL });
+	if (status && !(status == 3 && leaks_allowed))
+		disk_fail_said(disk, dir, "qemu-img check", status);
+	if (!compare || !write_oracle(disk, image, dir))
+		return;
+	status = run_in(dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "qcow2",
+					       "want.raw", top, NULL });
+	if (status)
+		disk_fail_said(disk, dir, "qemu-img compare", status);
+}
+
+static void check_snapshot(struct disk *disk, const struct manifest_image *image, int dir,
+			   const struct manifest_snapshot *snapshot)
+{
+	char option[256], got[4096], want[4096];
+	int got_fd, want_fd, status;
+	ssize_t len;
+
+	snprintf(option, sizeof(option), "snapshot.name=%s", snapshot->tag);
+	status = run_in(dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
+					       image->layers[0].file, "got.raw", NULL });
+	if (status) {
+		disk_fail_said(disk, dir, "qemu-img convert of a snapshot", status);
+		return;
+	}
+	got_fd = open_at(dir, "got.raw", O_RDONLY);
+	want_fd = manifest_open_file(manifest_dir, snapshot->file, O_RDONLY);
+	do {
+		len = read(want_fd, want, sizeof(want));
+		if (read(got_fd, got, sizeof(got)) != len || memcmp(got, want, len))
+			disk_fail(disk, "snapshot %s is not what it was", snapshot->tag);
+	} while (len > 0 && !disk->failed);
+	close(got_fd);
+	close(want_fd);
+}
+
+static void run_image(const struct manifest_image *image, unsigned int number)
+{
+	struct disk disk = { .name = image->name, .threads = thread_count };
+	uint64_t random = seed * 1000003 + number;
+	char path[4096];
+	int dir, index;
+
+	oracle_init(&disk.oracle);
+	for (unsigned int i = 0; i < image->check_count; i++) {
+		int fd = manifest_open_file(manifest_dir, image->checks[i].file, O_RDONLY);
+
+		oracle_add(&disk.oracle, image->checks[i].off, image->checks[i].len, fd, 0);
+		close(fd);
+	}
+	dir = make_copy(image, path, sizeof(path));
+	read_geometry(&disk, image, dir);
+	for (unsigned int round = 0; round < rounds && !disk.failed; round++) {
+		index = attach(&disk, image, dir, true, rig_random(&random));
+		if (index < 0)
+			break;
+		disk.round = round;
+		disk.seed = rig_random(&random);
+		disk_change(&disk, ops / rounds);
+		detach(&disk, index);
+	}
+	if (!disk.failed) {
+		index = attach(&disk, image, dir, false, rig_random(&random));
+		if (index >= 0) {
+			disk_compare(&disk);
+			detach(&disk, index);
+		}
+	}
+	if (leave) {
+		leave_copy(&disk, image, dir);
+	} else {
+		ask_qemu(&disk, image, dir, compare_every && number % compare_every == 0);
+		for (unsigned int i = 0; i < image->snapshot_count && !disk.failed; i++)
+			check_snapshot(&disk, image, dir, &image->snapshots[i]);
+	}
+	if (disk.failed) {
+		keep_copy(image, dir);
+		__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
+	}
+	__atomic_add_fetch(&op_count, disk.ops_done, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&byte_count, disk.bytes_done, __ATOMIC_RELAXED);
+	remove_copy(image, dir, path);
+	oracle_free(&disk.oracle);
+}
+
+static void *run_images(void *unused)
+{
+	struct manifest_image image;
+
+	while (manifest_next(&image)) {
+		unsigned int number = __atomic_fetch_add(&image_count, 1, __ATOMIC_RELAXED);
+
+		run_image(&image, number);
+		manifest_free(&image);
+	}
+	return unused;
+}
+
+/* --- any block device --------------------------------------------------------------------- */
+
+static void run_device(const char *path)
+{
+	struct disk disk = {
+		.name = path,
+		.threads = thread_count,
+		.seed = seed,
+		.cluster_size = 4096,
+		.is_other = true,
+	};
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint64_t size;
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size))
+		die("%s: %m", path);
+	snprintf(disk.path, sizeof(disk.path), "%s", path);
+	oracle_init(&disk.oracle);
+	oracle_add(&disk.oracle, 0, size, fd, 0);
+	close(fd);
+	disk_change(&disk, ops);
+	if (!disk.failed)
+		disk_compare(&disk);
+	image_count = 1;
+	failed_count = disk.failed;
+	op_count = disk.ops_done;
+	byte_count = disk.bytes_done;
+}
+
+static uint8_t parse_direct_io(const char *word)
+{
+	static const char *const modes[] = { "auto", "on", "off" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		if (!strcmp(word, modes[i]))
+			return i;
+	}
+	die("--direct-io: auto, on or off");
+}
+
+static const struct option options[] = {
+	{ "ops", required_argument, NULL, 'o' },
+	{ "rounds", required_argument, NULL, 'r' },
+	{ "threads", required_argument, NULL, 't' },
+	{ "jobs", required_argument, NULL, 'j' },
+	{ "seed", required_argument, NULL, 's' },
+	{ "images", required_argument, NULL, 'i' },
+	{ "scratch", required_argument, NULL, 'S' },
+	{ "direct-io", required_argument, NULL, 'd' },
+	{ "compare", required_argument, NULL, 'c' },
+	{ "keep", required_argument, NULL, 'k' },
+	{ "leave", required_argument, NULL, 'L' },
+	{ "leaks", no_argument, NULL, 'l' },
+	{ "device", required_argument, NULL, 'D' },
+	{ }
+};
+
+int main(int argc, char **argv)
+{
+	const char *device = NULL;
+	pthread_t jobs[64];
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'o': ops = strtoul(optarg, NULL, 0); break;
+		case 'r': rounds = strtoul(optarg, NULL, 0); break;
+		case 't': thread_count = strtoul(optarg, NULL, 0); break;
+		case 'j': job_count = strtoul(optarg, NULL, 0); break;
+		case 's': seed = strtoull(optarg, NULL, 0); break;
+		case 'i': images = optarg; break;
+		case 'S': scratch = optarg; break;
+		case 'd': direct_io = parse_direct_io(optarg); break;
+		case 'c': compare_every = strtoul(optarg, NULL, 0); break;
+		case 'k': keep = optarg; break;
+		case 'L': leave = optarg; break;
+		case 'l': leaks_allowed = true; break;
+		case 'D': device = optarg; break;
+		default: die("differ: see the head of differ.c");
+		}
+	}
+	if (!rounds || !thread_count || thread_count > ORACLE_MAX_THREADS ||
+	    !job_count || job_count > ARRAY_SIZE(jobs) || (optind == argc) == !device)
+		die("differ: see the head of differ.c");
+	scratch = scratch ?: getenv("TMPDIR") ?: "/tmp";
+	setvbuf(stdout, NULL, _IOLBF, 0);
+
+	if (device) {
+		run_device(device);
+	} else {
+		manifest_open(argv[optind], argv + optind + 1, argc - optind - 1);
+		images = images ?: manifest_dir;
+		for (unsigned int i = 0; i < job_count; i++)
+			pthread_create(&jobs[i], NULL, run_images, NULL);
+		for (unsigned int i = 0; i < job_count; i++)
+			pthread_join(jobs[i], NULL);
+	}
+	printf("seed %llu: %u images, %llu operations, %llu MiB, %u images failed\n",
+	       (unsigned long long)seed, image_count, (unsigned long long)op_count,
+	       (unsigned long long)byte_count >> 20, failed_count);
+	return failed_count || !image_count;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the two halves of differ share: the images in differ.c, the operations in differ_ops.c. */
+#ifndef TEST_DIFFER_H
+#define TEST_DIFFER_H
+
+#include "oracle.h"
+
+/**
+ * struct disk - a disk that is changed at random
+ * @name: of the image, for messages.
+ * @path: the block device.
+ * @cluster_size: bytes.
+ * @is_v2: no zero clusters: with a backing file, discards must do nothing.
+ * @has_backing: there are layers below.
+ * @no_discard: attached so that discards are refused.
+ * @is_other: not one of ours: what is discarded is unknown.
+ * @oracle: what it should hold.
+ * @threads: how many work on it at a time.
+ * @seed, @round: of this attachment.
+ * @failed: something went wrong, and was said.
+ * @ops_done, @bytes_done: counters, updated by many.
+ */
+struct disk {
+	const char *name;
+	char path[64];
+	uint32_t cluster_size;
+	bool is_v2;
+	bool has_backing;
+	bool no_discard;
+	bool is_other;
+	struct oracle oracle;
+	unsigned int threads;
+	uint64_t seed;
+	unsigned int round;
+	bool failed;
+	uint64_t ops_done;
+	uint64_t bytes_done;
+};
+
+/* So many random operations, by all threads together. */
+void disk_change(struct disk *disk, unsigned int ops);
+
+/* All of the disk is as it should be. */
+void disk_compare(struct disk *disk);
+
+/* Say what went wrong, if it is the first thing to go wrong. */
+void __attribute__((format(printf, 2, 3))) disk_fail(struct disk *disk, const char *format, ...);
+
+/* Run a program in @dir; what it says goes to the file "said" there. Return: exit status. */
+int run_in(int dir, const char *const argv[]);
+void disk_fail_said(struct disk *disk, int dir, const char *what, int status);
+
+#endif
