@@ -168,7 +168,7 @@ static int look_at_device(struct qcow2_layer *layer, bool writable, struct qcow2
 	return 0;
 }
 
-/* Put a descriptor that reads, or writes, in the place of the O_PATH one, for the very same file. */
+/* Put a descriptor for I/O in the place of the O_PATH one, for the very same file. */
 static int open_file(struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
 {
 	int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
