@@ -14,7 +14,7 @@ truncate -s 1M plain
 loop=$(losetup -f --show plain)
 at_exit losetup -d "$loop"
 check "an image on a block device" qcow2ctl attach -r "$loop"
-check "info finds its device" grep -q '^attached as: /dev/qcow0$' <<<"$(qcow2ctl info "$loop")"
+check "info finds its device" grep -qx "attached as: /dev/qcow0 (read-only)" <<<"$(qcow2ctl info "$loop")"
 check "detach finds its device" qcow2ctl detach "$loop"
 qemu-img create -q -f qcow2 -u -b "$loop" -F qcow2 top 1M
 refuse "a backing file in /dev lies outside" 2 "--backing-dir /dev allows" qcow2ctl attach -r top

@@ -15,7 +15,6 @@ check "--help of a command" grep -q -e --backing-dir <<<"$(qcow2ctl attach --hel
 check "--version of a command" grep -q '^qcow2ctl [0-9]' <<<"$(qcow2ctl list --version)"
 refuse "no command" 1 "no command given" qcow2ctl
 refuse "an unknown command" 1 "unknown command 'atach'" qcow2ctl atach
-refuse "writing" 2 "image.qcow2: writing is not supported yet; use -r" qcow2ctl attach image.qcow2
 refuse "a raw image as qcow2" 2 "raw: magic 0x00000000 is not .*--format raw" qcow2ctl attach -r raw
 refuse "a full disk under the output" 2 "cannot write to standard output" \
 	eval "qcow2ctl info image.qcow2 >/dev/full"

@@ -15,6 +15,8 @@ nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
 
 check "attach with the module loaded" qcow2ctl attach -r "$image"
 refuse "attach without rights" 2 "root.*sudo" nobody qcow2ctl attach -r "$image"
+refuse "attach of another user's image" 2 "cannot open it for writing: permission denied .try sudo." \
+	nobody qcow2ctl attach "$image"
 refuse "detach without rights" 2 "root.*sudo" nobody qcow2ctl detach qcow0
 check "list without rights shows the device, not the path" \
 	grep -qE '^/dev/qcow0 .*\(only root sees it\)$' <<<"$(nobody qcow2ctl list)"

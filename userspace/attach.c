@@ -27,6 +27,7 @@ enum {
 	OPT_BACKING_FORMAT,
 	OPT_DIRECT_IO,
 	OPT_CACHE_SIZE,
+	OPT_DISCARD,
 	OPT_NO_PARTSCAN,
 	OPT_DEVICE,
 	OPT_JSON,
@@ -40,6 +41,7 @@ static const struct option long_options[] = {
 	{ "backing-format", required_argument, NULL, OPT_BACKING_FORMAT },
 	{ "direct-io", required_argument, NULL, OPT_DIRECT_IO },
 	{ "cache-size", required_argument, NULL, OPT_CACHE_SIZE },
+	{ "discard", required_argument, NULL, OPT_DISCARD },
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "device", required_argument, NULL, OPT_DEVICE },
 	{ "json", no_argument, NULL, OPT_JSON },
@@ -118,6 +120,16 @@ static int set_cache_size(struct attach_options *o, const char *value)
 	return 0;
 }
 
+static int set_discard(struct attach_options *o, const char *value)
+{
+	o->device.flags &= ~QCOW2BLK_F_NO_DISCARD;
+	if (!strcmp(value, "ignore"))
+		o->device.flags |= QCOW2BLK_F_NO_DISCARD;
+	else if (strcmp(value, "unmap"))
+		return bad_value("discard", value, "unmap and ignore are known");
+	return 0;
+}
+
 static int set_option(struct attach_options *o, int opt, const char *value)
 {
 	struct qcow2_error err;
@@ -141,6 +153,8 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 		return set_direct_io(o, value);
 	case OPT_CACHE_SIZE:
 		return set_cache_size(o, value);
+	case OPT_DISCARD:
+		return set_discard(o, value);
 	case OPT_NO_PARTSCAN:
 		o->device.flags |= QCOW2BLK_F_NO_PARTSCAN;
 		return 0;
@@ -168,6 +182,7 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 	if (argc - optind != 1)
 		return qcow2_error_usage("attach", "give one IMAGE");
 	o->image = argv[optind];
+	o->policy.writable = !(o->device.flags & QCOW2BLK_F_READ_ONLY);
 	return 0;
 }
 
@@ -183,6 +198,31 @@ static int check_backing_formats(const struct qcow2_chain *chain,
 					       "there is no layer %u, as --backing-format says: the last one is %u",
 					       i, chain->depth - 1);
 	return 0;
+}
+
+/* A layer that cannot be locked: is it a device of ours that has the lock? */
+static void explain_lock(const struct qcow2_layer *layer, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_devices devices;
+	struct qcow2_error ignored;
+	bool is_top, writable;
+
+	if (qcow2_devices_read(&devices, &ignored))
+		devices.count = 0;
+	for (device = devices.list; device < devices.list + devices.count; device++) {
+		if (!qcow2_device_has(device, &layer->st))
+			continue;
+		is_top = qcow2_device_is_of(device, &layer->st);
+		writable = is_top && !(device->flags & QCOW2BLK_F_READ_ONLY);
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				"it is %s %s; detach that first%s",
+				is_top ? "attached as" : "a backing file of",
+				qcow2_node_path(device->index, path),
+				writable ? "" : ", or attach it read-only with -r");
+	}
+	qcow2_devices_free(&devices);
 }
 
 static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
@@ -217,16 +257,6 @@ static int open_kernel(struct qcow2_nl **nl, struct qcow2_error *err)
 	return ret;
 }
 
-static bool is_layer_of(const struct qcow2_nl_device *device, const struct stat *st)
-{
-	unsigned int i;
-
-	for (i = 0; i < device->nr_layers; i++)
-		if (device->layers[i].ino == st->st_ino && device->layers[i].dev == st->st_dev)
-			return true;
-	return false;
-}
-
 /* Layer @on lies on a qcow device: is that made of a layer of this very chain? */
 static int check_stack(const struct qcow2_chain *chain, const struct qcow2_layer *on,
 		       const struct qcow2_nl_device *device, struct qcow2_error *err)
@@ -235,7 +265,7 @@ static int check_stack(const struct qcow2_chain *chain, const struct qcow2_layer
 	unsigned int i;
 
 	for (i = 0; i < chain->depth; i++)
-		if (is_layer_of(device, &chain->layer[i].st))
+		if (qcow2_device_has(device, &chain->layer[i].st))
 			return qcow2_error_set(err, QCOW2_EXIT_FAILED, on->name,
 					       "it is stored on %s, which is made of %s of the same chain; move it",
 					       qcow2_node_path(device->index, path),
@@ -285,15 +315,14 @@ static void undo(struct qcow2_nl *nl, int index)
 	uint64_t end = qcow2_node_now() + 3000000ULL;
 	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_error err;
-	bool busy;
-	int ret;
+	int ret, error;
 
 	do
-		ret = qcow2_nl_detach(nl, index, &busy, &err);
-	while (ret && busy && qcow2_node_nap(end));
+		ret = qcow2_nl_detach(nl, index, 0, &error, &err);
+	while (error == EBUSY && qcow2_node_nap(end));
 	if (ret)
-		qcow2_error_warn(qcow2_node_path(index, path),
-				 "it stays attached: it is in use");
+		qcow2_error_warn(qcow2_node_path(index, path), "it stays attached: %s",
+				 strerror(error));
 }
 
 static int print_device(const struct attach_options *o, struct qcow2_error *err)
@@ -361,29 +390,28 @@ static int run(int argc, char **argv)
 
 	qcow2_chain_policy_init(&o.policy);
 	o.policy.attach = true;
+	o.policy.explain_lock = explain_lock;
 	ret = parse_options(&o, argc, argv);
-	if (!ret) {
-		if (!(o.device.flags & QCOW2BLK_F_READ_ONLY))
-			ret = qcow2_error_set(&err, QCOW2_EXIT_FAILED, o.image,
-					      "writing is not supported yet; use -r");
-		else
-			ret = attach(&o, &err);
-		if (ret)
-			qcow2_error_print(&err);
-	}
+	if (!ret && attach(&o, &err))
+		ret = qcow2_error_print(&err);
 	qcow2_chain_policy_free(&o.policy);
 	return ret;
 }
 
 const struct qcow2_command qcow2_command_attach = {
 	.name = "attach",
-	.usage = "-r [OPTION]... IMAGE",
+	.usage = "[OPTION]... IMAGE",
 	.summary = "Attach an image and print its device",
 	.help =
 		"Prints the path of the device, /dev/qcowN, when the device, its partitions and\n"
-		"udev's links are there. Loads the module if need be.\n"
+		"udev's links are there. Loads the module if need be. Only the image itself is\n"
+		"ever written, never its backing files, and no other program may have it open\n"
+		"meanwhile. What is written survives a power failure once it was flushed, as with\n"
+		"any disk; detach flushes.\n"
 		"\n"
-		"  -r, --read-only          needed: writing is not supported yet\n"
+		"  -r, --read-only          the device cannot be written; the only way for images that\n"
+		"                           are dirty or corrupt, lie on a read-only file system, or\n"
+		"                           are being read by others\n"
 		"  -f, --format FORMAT      qcow2 (the default) or raw; never guessed\n"
 		"  --backing-dir DIR        backing files may lie below DIR, not only below the\n"
 		"                           image's own directory; may be given several times\n"
@@ -395,6 +423,8 @@ const struct qcow2_command qcow2_command_attach = {
 		"                           (the default), always or fail, never\n"
 		"  --cache-size SIZE        bytes of table cache; K, M, G, T for powers of 1024;\n"
 		"                           default: enough for the whole disk, up to 32M\n"
+		"  --discard unmap|ignore   what a discard (fstrim) does: gives the clusters and their\n"
+		"                           space back (the default), nothing\n"
 		"  --no-partscan            no partitions\n"
 		"  --device qcowN           this device, not the first free one\n"
 		"  --json                   print all about the device as a JSON object\n",

@@ -136,28 +136,70 @@ static int look_up(struct qcow2_layer *layer, bool is_top, struct qcow2_error *e
 	return 0;
 }
 
-/* Put a descriptor that reads in the place of the O_PATH one, for the very same file. */
-static int open_for_reading(struct qcow2_layer *layer, struct qcow2_error *err)
+static int cannot_open(const struct qcow2_layer *layer, bool writable, const char *why,
+		       struct qcow2_error *err)
 {
-	int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY;
+	if (!writable)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot open it: %s",
+				       why);
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+			       "cannot open it for writing: %s; attach it read-only with -r", why);
+}
+
+static const char *explain_open(int error, bool writable)
+{
+	if (error == EBUSY && writable)
+		return "it is mounted or part of another device";
+	if (error == EACCES && geteuid())
+		return "permission denied (try sudo)";
+	return strerror(error);
+}
+
+/* Size and write protection, which stat(2) does not tell. */
+static int look_at_device(struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
+{
+	int ro = 0;
+
+	if (ioctl(layer->fd, BLKGETSIZE64, &layer->file_size) || ioctl(layer->fd, BLKROGET, &ro))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "cannot get its size: %s", strerror(errno));
+	if (writable && ro)
+		return cannot_open(layer, true, "the block device is read-only", err);
+	return 0;
+}
+
+/* Put a descriptor for I/O in the place of the O_PATH one, for the very same file. */
+static int open_file(struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
+{
+	int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
 	char link[64];
 	int fd;
 
+	/* Nobody mounts a block device that is written as an image, nor the other way round. */
+	if (writable && S_ISBLK(layer->st.st_mode))
+		flags |= O_EXCL;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", layer->fd);
 	fd = open(link, flags | O_NOATIME);
 	if (fd < 0 && errno == EPERM)		/* not the owner's */
 		fd = open(link, flags);
 	if (fd < 0)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot open it: %s",
-				       strerror(errno));
+		return cannot_open(layer, writable, explain_open(errno, writable), err);
 	close(layer->fd);
 	layer->fd = fd;
 
 	layer->file_size = layer->st.st_size;
-	if (S_ISBLK(layer->st.st_mode) && ioctl(fd, BLKGETSIZE64, &layer->file_size))
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-				       "cannot get its size: %s", strerror(errno));
-	return 0;
+	return S_ISBLK(layer->st.st_mode) ? look_at_device(layer, writable, err) : 0;
+}
+
+static int lock(const struct qcow2_layer *layer, bool writable,
+		const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	int ret = qcow2_lock_take(layer->fd, layer->name,
+				  writable ? &qcow2_lock_writer : &qcow2_lock_reader, err);
+
+	if (ret && policy->explain_lock)
+		policy->explain_lock(layer, err);
+	return ret;
 }
 
 /* Is @path below @dir? Both are real paths. */
@@ -206,28 +248,33 @@ static int check_new(const struct qcow2_chain *chain, const struct qcow2_layer *
 	return 0;
 }
 
-static void warn_of_state(const struct qcow2_layer *layer)
+/* Refcounts that may be wrong are no base for handing out clusters. */
+static int check_state(const struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
 {
 	uint64_t features = layer->image.header.incompatible_features;
 
+	if (writable && (features & (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT)))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "the image is %s, so it is not written; qemu-img check -r all mends it, or attach it read-only with -r",
+				       features & QCOW2_INCOMPAT_CORRUPT ? "marked corrupt" :
+				       "dirty (not closed cleanly)");
 	if (features & QCOW2_INCOMPAT_DIRTY)
 		qcow2_error_warn(layer->name, "the image is dirty (not closed cleanly); read-only use is safe, qemu-img check -r all mends it");
 	if (features & QCOW2_INCOMPAT_CORRUPT)
 		qcow2_error_warn(layer->name, "the image is marked corrupt; what it reads may be wrong, qemu-img check -r all may mend it");
+	return 0;
 }
 
-static int read_header(struct qcow2_layer *layer, const struct qcow2_chain_policy *policy,
-		       struct qcow2_error *err)
+static int read_header(struct qcow2_layer *layer, bool writable,
+		       const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
 	const struct qcow2_header *h = &layer->image.header;
 	int ret;
 
 	ret = qcow2_image_read(layer->fd, layer->file_size, layer->name, &layer->image, err);
-	if (!ret && policy->attach) {
-		ret = qcow2_image_check_supported(&layer->image, layer->name, err);
-		if (!ret)
-			warn_of_state(layer);
-	}
+	if (!ret && policy->attach)
+		ret = qcow2_image_check_supported(&layer->image, layer->name, err) ?:
+		      check_state(layer, writable, err);
 	if (!ret)
 		ret = qcow2_image_string(&layer->image, &h->backing_file, layer->name,
 					 "backing file name", &layer->backing_name, err);
@@ -255,7 +302,7 @@ static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format
 		     const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
 	struct qcow2_layer *layer = &chain->layer[chain->depth];
-	bool is_top = !chain->depth;
+	bool is_top = !chain->depth, writable = is_top && policy->writable;
 	int ret;
 
 	memset(layer, 0, sizeof(*layer));
@@ -270,12 +317,12 @@ static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format
 	if (!ret && !is_top)
 		ret = check_new(chain, layer, err);
 	if (!ret)
-		ret = open_for_reading(layer, err);
+		ret = open_file(layer, writable, err);
 	/* Locked before it is read: whoever writes it may change what it says. */
 	if (!ret && policy->attach)
-		ret = qcow2_lock_take(layer->fd, layer->name, &qcow2_lock_reader, err);
+		ret = lock(layer, writable, policy, err);
 	if (!ret && format == QCOW2BLK_FORMAT_QCOW2)
-		ret = read_header(layer, policy, err);
+		ret = read_header(layer, writable, policy, err);
 	if (ret)
 		drop_last(chain);
 	return ret;

@@ -26,7 +26,7 @@
 
 /**
  * struct qcow2_layer - one image of a chain
- * @fd: open for reading; -1 where it is not.
+ * @fd: open for reading, the top of a chain to be written for writing too; -1 where it is not.
  * @format: what the file is.
  * @name: as QEMU would call it: as the user or the layer above named it, joined
  *	with the directory of the layer that did.
@@ -70,6 +70,10 @@ struct qcow2_chain {
  *	QCOW2_CHAIN_FORMAT_UNKNOWN; entry 0 is not used.
  * @attach: the chain is to be attached: layers are locked, and refused where the
  *	module cannot read them. Otherwise they are only looked at.
+ * @writable: the top is to be written: it is opened and locked for that, and refused
+ *	where its metadata cannot be trusted.
+ * @explain_lock: where a layer cannot be locked: fill in a better error, if the caller
+ *	knows who has it; or NULL.
  */
 struct qcow2_chain_policy {
 	char **backing_dirs;
@@ -77,6 +81,8 @@ struct qcow2_chain_policy {
 	bool anywhere;
 	signed char backing_format[QCOW2BLK_MAX_LAYERS];
 	bool attach;
+	bool writable;
+	void (*explain_lock)(const struct qcow2_layer *layer, struct qcow2_error *err);
 };
 
 /**

@@ -12,24 +12,26 @@
 #define PATIENCE	3000000ULL
 
 /* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
-static int detach_one(struct qcow2_nl *nl, int index, struct qcow2_error *err)
+static int detach_one(struct qcow2_nl *nl, int index, uint32_t flags, struct qcow2_error *err)
 {
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	char path[QCOW2_NODE_NAME_LEN], user[QCOW2_NODE_USER_LEN] = "";
 	struct qcow2_node_traces traces;
-	bool busy;
-	int ret;
+	int ret, error;
 
 	qcow2_node_find_traces(index, &traces);
 	do {
-		ret = qcow2_nl_detach(nl, index, &busy, err);
-		if (busy)
+		ret = qcow2_nl_detach(nl, index, flags, &error, err);
+		if (error == EBUSY)
 			qcow2_node_user(index, user);
-	} while (busy && !user[0] && qcow2_node_nap(end));
+	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
 
 	if (!ret)
 		qcow2_node_wait_gone(index, &traces);
-	else if (busy)
+	else if (error == EIO)
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
+				"it stays attached: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then detach --force, which drops what is not in the image");
+	else if (error == EBUSY)
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
 				"it is in use: %s; %s", user[0] ? user : "open in a process",
 				user[0] ? "unmount or remove that first" :
@@ -38,7 +40,7 @@ static int detach_one(struct qcow2_nl *nl, int index, struct qcow2_error *err)
 	return ret;
 }
 
-static int detach_all(const struct qcow2_devices *devices)
+static int detach_all(const struct qcow2_devices *devices, uint32_t flags)
 {
 	struct qcow2_error err;
 	unsigned int i;
@@ -46,7 +48,7 @@ static int detach_all(const struct qcow2_devices *devices)
 
 	/* From the last to the first: what was attached later may lie on an earlier one. */
 	for (i = devices->count; i-- > 0;)
-		if (detach_one(devices->nl, devices->list[i].index, &err))
+		if (detach_one(devices->nl, devices->list[i].index, flags, &err))
 			ret = qcow2_error_print(&err);
 	return ret ? QCOW2_EXIT_FAILED : QCOW2_EXIT_DONE;
 }
@@ -90,7 +92,7 @@ static int find_by_image(const struct qcow2_devices *devices, const char *image,
 	return found == 1 ? 0 : refuse_to_choose(devices, image, &st, err);
 }
 
-static int detach_named(const struct qcow2_devices *devices, const char *name)
+static int detach_named(const struct qcow2_devices *devices, const char *name, uint32_t flags)
 {
 	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_error err;
@@ -102,7 +104,7 @@ static int detach_named(const struct qcow2_devices *devices, const char *name)
 		ret = qcow2_error_set(&err, QCOW2_EXIT_USAGE, qcow2_node_path(index, path),
 				      "no such device; see qcow2ctl list");
 	if (!ret)
-		ret = detach_one(devices->nl, index, &err);
+		ret = detach_one(devices->nl, index, flags, &err);
 	return ret ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
 }
 
@@ -110,17 +112,22 @@ static int run(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
+		{ "force", no_argument, NULL, 'f' },
 		{ }
 	};
 	struct qcow2_devices devices;
 	struct qcow2_error err;
+	uint32_t flags = 0;
 	bool all = false;
 	int opt, ret;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt != 'a')
+		if (opt == 'a')
+			all = true;
+		else if (opt == 'f')
+			flags = QCOW2BLK_F_FORCE;
+		else
 			return qcow2_error_usage("detach", NULL);
-		all = true;
 	}
 	if (argc - optind != !all)
 		return qcow2_error_usage("detach", "give one DEVICE or IMAGE, or --all");
@@ -128,19 +135,22 @@ static int run(int argc, char **argv)
 	if (qcow2_devices_read(&devices, &err))
 		ret = qcow2_error_print(&err);
 	else
-		ret = all ? detach_all(&devices) : detach_named(&devices, argv[optind]);
+		ret = all ? detach_all(&devices, flags) :
+		      detach_named(&devices, argv[optind], flags);
 	qcow2_devices_free(&devices);
 	return ret;
 }
 
 const struct qcow2_command qcow2_command_detach = {
 	.name = "detach",
-	.usage = "DEVICE|IMAGE|--all",
+	.usage = "[--force] DEVICE|IMAGE|--all",
 	.summary = "Detach a device",
 	.help =
 		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device. Returns when\n"
-		"the device is gone and its images are closed.\n"
+		"what was written is durable, the device is gone and its images are closed.\n"
 		"\n"
-		"  --all                    detach all that are not in use; fails if some are\n",
+		"  --all                    detach all that are not in use; fails if some are\n"
+		"  --force                  detach even if what was written last cannot be made\n"
+		"                           durable, and lose it; a device in use stays all the same\n",
 	.run = run,
 };

@@ -32,10 +32,24 @@ const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices 
 	return NULL;
 }
 
+static bool is_layer(const struct qcow2_nl_layer *layer, const struct stat *st)
+{
+	return layer->ino == st->st_ino && layer->dev == st->st_dev;
+}
+
 bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st)
 {
-	return device->nr_layers && device->layers[0].ino == st->st_ino &&
-	       device->layers[0].dev == st->st_dev;
+	return device->nr_layers && is_layer(&device->layers[0], st);
+}
+
+bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *st)
+{
+	unsigned int i;
+
+	for (i = 0; i < device->nr_layers; i++)
+		if (is_layer(&device->layers[i], st))
+			return true;
+	return false;
 }
 
 static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
@@ -67,6 +81,12 @@ static struct json_object *stats_json(const struct qcow2_nl_device *device)
 		[QCOW2BLK_A_STAT_DECOMPRESSIONS] = "decompressions",
 		[QCOW2BLK_A_STAT_DECOMPRESSED_HITS] = "decompressed-hits",
 		[QCOW2BLK_A_STAT_ERRORS] = "errors",
+		[QCOW2BLK_A_STAT_FILE_WRITES] = "file-writes",
+		[QCOW2BLK_A_STAT_ALLOCATIONS] = "allocations",
+		[QCOW2BLK_A_STAT_COPIES] = "copies",
+		[QCOW2BLK_A_STAT_COMMITS] = "commits",
+		[QCOW2BLK_A_STAT_FAST_COMMITS] = "fast-commits",
+		[QCOW2BLK_A_STAT_FSYNCS] = "fsyncs",
 	};
 	struct json_object *o = json_object_new_object();
 	unsigned int i;
@@ -87,6 +107,9 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	qcow2_output_add_str(o, "device", qcow2_node_path(device->index, path));
 	qcow2_output_add_int(o, "virtual-size", device->size);
 	qcow2_output_add_bool(o, "read-only", device->flags & QCOW2BLK_F_READ_ONLY);
+	qcow2_output_add_bool(o, "stopped", device->flags & QCOW2BLK_F_STOPPED);
+	qcow2_output_add_str(o, "discard",
+			     device->flags & QCOW2BLK_F_NO_DISCARD ? "ignore" : "unmap");
 	qcow2_output_add_bool(o, "partscan", !(device->flags & QCOW2BLK_F_NO_PARTSCAN));
 	qcow2_output_add_int(o, "cache-size", device->cache_size);
 	for (i = 0; i < device->nr_layers; i++)

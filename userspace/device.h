@@ -55,6 +55,15 @@ const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices 
 bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st);
 
 /**
+ * qcow2_device_has() - is this file any layer of a device?
+ * @device: the device.
+ * @st: the file.
+ *
+ * Return: true if so.
+ */
+bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *st);
+
+/**
  * qcow2_device_json() - describe a device
  * @device: the device.
  *

@@ -321,6 +321,13 @@ static void print_chain(const struct info *info)
 	}
 }
 
+static const char *attached_how(const struct qcow2_nl_device *device)
+{
+	if (device->flags & QCOW2BLK_F_STOPPED)
+		return " (writing has stopped after an error)";
+	return device->flags & QCOW2BLK_F_READ_ONLY ? " (read-only)" : "";
+}
+
 static void print_attached(const struct info *info)
 {
 	char path[QCOW2_NODE_NAME_LEN];
@@ -328,8 +335,9 @@ static void print_attached(const struct info *info)
 
 	for (i = 0; i < info->devices.count; i++)
 		if (qcow2_device_is_of(&info->devices.list[i], &top_of(info)->st))
-			printf("attached as: %s\n",
-			       qcow2_node_path(info->devices.list[i].index, path));
+			printf("attached as: %s%s\n",
+			       qcow2_node_path(info->devices.list[i].index, path),
+			       attached_how(&info->devices.list[i]));
 }
 
 static void print_human(const struct info *info)

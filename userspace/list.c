@@ -12,6 +12,14 @@
 
 enum column { DEVICE, SIZE, RO, FORMAT, LAYERS, IMAGE, NR_COLUMNS };
 
+/* Is it read-only? A device that has stopped is, by now. */
+static const char *ro(const struct qcow2_nl_device *device)
+{
+	if (device->flags & QCOW2BLK_F_STOPPED)
+		return "stopped";
+	return device->flags & QCOW2BLK_F_READ_ONLY ? "yes" : "no";
+}
+
 static void fill_row(const struct qcow2_nl_device *device, char **cells)
 {
 	const struct qcow2_nl_layer *top = &device->layers[0];
@@ -19,7 +27,7 @@ static void fill_row(const struct qcow2_nl_device *device, char **cells)
 
 	cells[DEVICE] = qcow2_output_cell("%s", qcow2_node_path(device->index, path));
 	cells[SIZE] = qcow2_output_cell("%s", qcow2_output_size(device->size, size));
-	cells[RO] = qcow2_output_cell(device->flags & QCOW2BLK_F_READ_ONLY ? "yes" : "no");
+	cells[RO] = qcow2_output_cell("%s", ro(device));
 	cells[FORMAT] = qcow2_output_cell("%s", qcow2_chain_format_name(top->format));
 	cells[LAYERS] = qcow2_output_cell("%u", device->nr_layers);
 	cells[IMAGE] = qcow2_output_cell("%s", top->path ? top->path : "(only root sees it)");
@@ -91,6 +99,8 @@ const struct qcow2_command qcow2_command_list = {
 	.summary = "List attached devices",
 	.help =
 		"Prints nothing where there are none. Paths of images are shown to root only.\n"
+		"RO is 'stopped' where an error has ended writing for good: what was not flushed by\n"
+		"then may be lost, reads go on; detach --force ends it.\n"
 		"\n"
 		"  --json                   everything about each device, as a JSON array\n",
 	.run = run,

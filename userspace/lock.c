@@ -22,8 +22,7 @@ const struct qcow2_lock_mode qcow2_lock_writer = {
 static int in_use(const char *file, const char *how, struct qcow2_error *err)
 {
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, file,
-			       "in use by another process (a VM?) that %s; stop that first",
-			       how);
+			       "in use by another process (a VM?) that %s", how);
 }
 
 static int no_locks(const char *file, int error, struct qcow2_error *err)
@@ -42,7 +41,7 @@ static int take(int fd, const char *file, off_t byte, struct qcow2_error *err)
 	if (!fcntl(fd, F_OFD_SETLK, &lock))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return in_use(file, "has locked it", err);
+		return in_use(file, "has locked it; stop that first", err);
 	return no_locks(file, errno, err);
 }
 
@@ -61,8 +60,12 @@ static int test(int fd, const char *file, off_t byte, const char *how,
 int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode,
 		    struct qcow2_error *err)
 {
-	const char *refuses = mode->held & QCOW2_PERM_WRITE ?
-		"allows no other to write it" : "allows no other to read it";
+	static const char *const refusals[NR_PERMS] = {
+		"allows no other to read it; stop that first",
+		"allows no other to write it; stop that first, or attach it with -r",
+		"allows no other to write it; stop that first, or attach it with -r",
+		"allows no other to resize it; stop that first, or attach it with -r",
+	};
 	unsigned int i;
 	int ret = 0;
 
@@ -75,9 +78,9 @@ int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode
 	/* A writer holds and unshares: say that it writes, which tells more. */
 	for (i = 0; i < NR_PERMS && !ret; i++)
 		if (mode->unshared & (1U << i))
-			ret = test(fd, file, BYTE_HELD + i, "writes it", err);
+			ret = test(fd, file, BYTE_HELD + i, "writes it; stop that first", err);
 	for (i = 0; i < NR_PERMS && !ret; i++)
 		if (mode->held & (1U << i))
-			ret = test(fd, file, BYTE_UNSHARED + i, refuses, err);
+			ret = test(fd, file, BYTE_UNSHARED + i, refusals[i], err);
 	return ret;
 }

@@ -271,7 +271,8 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
 	return refused(&refusal, QCOW2_EXIT_FAILED, blamed(device, begin, refusal.off), err);
 }
 
-int qcow2_nl_detach(struct qcow2_nl *nl, int index, bool *busy, struct qcow2_error *err)
+int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
+		    struct qcow2_error *err)
 {
 	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_DETACH,
 				     QCOW2BLK_GENL_VERSION);
@@ -279,10 +280,12 @@ int qcow2_nl_detach(struct qcow2_nl *nl, int index, bool *busy, struct qcow2_err
 	char name[32];
 
 	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
-	*busy = false;
-	if (!talk(nl, nlh, NULL, NULL, &refusal))
+	if (flags)
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, flags);
+	talk(nl, nlh, NULL, NULL, &refusal);
+	*error = refusal.error;
+	if (!*error)
 		return 0;
-	*busy = refusal.error == EBUSY;
 	snprintf(name, sizeof(name), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
 	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
 		       name, err);

@@ -89,12 +89,15 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
  * qcow2_nl_detach() - remove a device
  * @nl: the connection.
  * @index: which.
- * @busy: (out) is it refused because the device is open?
+ * @flags: QCOW2BLK_F_FORCE or 0.
+ * @error: (out) why it is refused: EBUSY, the device is open; EIO, what was written cannot
+ *	be made durable; or another positive errno; or 0.
  * @err: (out) filled in on error.
  *
  * Return: 0, QCOW2_EXIT_USAGE where there is none, or QCOW2_EXIT_FAILED.
  */
-int qcow2_nl_detach(struct qcow2_nl *nl, int index, bool *busy, struct qcow2_error *err);
+int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
+		    struct qcow2_error *err);
 
 /**
  * qcow2_nl_list() - describe all devices

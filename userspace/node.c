@@ -400,6 +400,25 @@ static bool find_mount(dev_t dev, char *where, size_t len)
 	return found;
 }
 
+/* Lines of /proc/swaps begin with a path; a swap file is no device. */
+static bool is_swap(dev_t dev)
+{
+	FILE *f = fopen("/proc/swaps", "re");
+	char path[PATH_MAX], *line = NULL;
+	bool found = false;
+	struct stat st;
+	size_t size = 0;
+
+	if (!f)
+		return false;
+	while (!found && getline(&line, &size, f) > 0)
+		found = field(line, 0, path, sizeof(path)) && !stat(path, &st) &&
+			S_ISBLK(st.st_mode) && st.st_rdev == dev;
+	free(line);
+	fclose(f);
+	return found;
+}
+
 static bool find_holder(int index, const char *part, char *holder, size_t len)
 {
 	bool found = false;
@@ -427,6 +446,8 @@ static bool part_is_idle(int index, const char *part, void *data)
 
 	if (find_mount(sysfs_dev(index, part), who, sizeof(who)))
 		snprintf(text, QCOW2_NODE_USER_LEN, "mounted on %s", who);
+	else if (is_swap(sysfs_dev(index, part)))
+		snprintf(text, QCOW2_NODE_USER_LEN, "used as swap");
 	else if (find_holder(index, part, who, sizeof(who)))
 		snprintf(text, QCOW2_NODE_USER_LEN, "used by %s", who);
 	return !text[0];

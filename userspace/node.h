@@ -110,7 +110,7 @@ void qcow2_node_wait_gone(int index, const struct qcow2_node_traces *traces);
 /**
  * qcow2_node_user() - who keeps a device busy?
  * @index: the device.
- * @text: (out) "mounted on /mnt", "used by dm-0", or an empty string: not known.
+ * @text: (out) "mounted on /mnt", "used by dm-0", "used as swap", or an empty string: not known.
  *
  * Return: @text.
  */

@@ -151,7 +151,7 @@ void qcow2_output_add_int(struct json_object *object, const char *key, uint64_t 
 	add(object, key, json_object_new_uint64(value));
 }
 
-void qcow2_output_add_bool(struct json_object *object, const char *key, int value)
+void qcow2_output_add_bool(struct json_object *object, const char *key, bool value)
 {
 	add(object, key, json_object_new_boolean(value));
 }

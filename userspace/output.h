@@ -4,6 +4,7 @@
 #define QCOW2CTL_OUTPUT_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -69,6 +70,6 @@ void qcow2_output_add_int(struct json_object *object, const char *key, uint64_t 
  * @key: a constant.
  * @value: which.
  */
-void qcow2_output_add_bool(struct json_object *object, const char *key, int value);
+void qcow2_output_add_bool(struct json_object *object, const char *key, bool value);
 
 #endif /* QCOW2CTL_OUTPUT_H */

@@ -320,6 +320,104 @@ static void test_locks(void **state)
 	close(fd);
 }
 
+/* Is this byte locked by somebody else? See lock.h. */
+static bool is_locked(const char *path, off_t off)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = off, .l_len = 1,
+	};
+	int fd = open(path, O_RDWR);
+
+	assert_int_equal(fcntl(fd, F_OFD_GETLK, &lock), 0);
+	close(fd);
+	return lock.l_type != F_UNLCK;
+}
+
+/* Of a chain that is to be written, the top is opened and locked for that, and no other layer. */
+static void test_writable(void **state)
+{
+	image("own/base", NULL, NULL);
+	image("own/top", "base", "qcow2");
+	policy.writable = true;
+	if (open_chain("own/top"))
+		fail_msg("%s", err.text);
+	assert_int_equal(fcntl(chain.layer[0].fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	assert_int_equal(fcntl(chain.layer[1].fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_true(is_locked("own/top", 101) && is_locked("own/top", 103));
+	assert_true(is_locked("own/base", 100) && is_locked("own/base", 201));
+	assert_false(is_locked("own/base", 101) || is_locked("own/base", 103));
+	qcow2_chain_close(&chain);
+
+	policy.writable = false;
+	if (open_chain("own/top"))
+		fail_msg("%s", err.text);
+	assert_int_equal(fcntl(chain.layer[0].fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_false(is_locked("own/top", 101));
+}
+
+/* A file that no one can write: a program that is running. */
+static void test_not_writable(void **state)
+{
+	assert_int_equal(system("cp /bin/sleep own/sleep; own/sleep 60 & echo $! >pid; "
+				"until grep -q sleep /proc/$!/comm; do sleep 0.01; done"), 0);
+	policy.writable = true;
+	refused("own/sleep", "own/sleep: cannot open it for writing: Text file busy; attach it read-only with -r");
+	policy.writable = false;
+	refused("own/sleep", "is not that of a qcow2 image");
+	assert_int_equal(system("kill $(cat pid)"), 0);
+}
+
+/* Written with wrong refcounts, an image would be damaged further. Below the top they do not matter. */
+static void test_state(void **state)
+{
+	static const struct {
+		u64 bit;
+		const char *why;
+	} rows[] = {
+		{ QCOW2_INCOMPAT_DIRTY, "own/top: the image is dirty (not closed cleanly), so it is not written; qemu-img check -r all mends it, or attach it read-only with -r" },
+		{ QCOW2_INCOMPAT_CORRUPT, "own/top: the image is marked corrupt, so it is not written; qemu-img check" },
+		{ QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT, "is marked corrupt" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct small_image small = { .incompatible = rows[i].bit };
+
+		write_image("own/top", &small);
+		image("own/over", "top", "qcow2");
+		policy.writable = true;
+		refused("own/top", rows[i].why);
+		accepted("own/over", 2);
+		policy.writable = false;
+		accepted("own/top", 1);
+	}
+}
+
+static const char *explained;
+
+static void explain(const struct qcow2_layer *layer, struct qcow2_error *e)
+{
+	explained = !strcmp(layer->name, "own/top") ? "top" : "another";
+	qcow2_error_set(e, QCOW2_EXIT_FAILED, layer->name, "it was explained");
+}
+
+/* Who is in the way, if the caller knows better; asked only if somebody is. */
+static void test_explain_lock(void **state)
+{
+	static struct qcow2_chain first;
+
+	image("own/top", NULL, NULL);
+	policy.writable = true;
+	policy.explain_lock = explain;
+	explained = NULL;
+	assert_int_equal(qcow2_chain_open_top(&first, "own/top", QCOW2BLK_FORMAT_QCOW2, &policy,
+					      &err), 0);
+	assert_null(explained);
+	refused("own/top", "own/top: it was explained");
+	assert_string_equal(explained, "top");
+	qcow2_chain_close(&first);
+	accepted("own/top", 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, reset_policy, free_policy)
@@ -338,6 +436,10 @@ int main(void)
 		TEST(test_unsupported),
 		TEST(test_no_image),
 		TEST(test_locks),
+		TEST(test_writable),
+		TEST(test_not_writable),
+		TEST(test_state),
+		TEST(test_explain_lock),
 	};
 
 	return cmocka_run_group_tests_name("chain", tests, make_tree, remove_tree);

@@ -28,12 +28,14 @@ struct row {
 static int make_images(void **state)
 {
 	const struct small_image plain = { }, overlay = { .backing = "image", .format = "qcow2" };
+	const struct small_image dirty = { .incompatible = QCOW2_INCOMPAT_DIRTY };
 
 	strcpy(dir, "/tmp/test_usage.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir))
 		return -1;
 	write_image("image", &plain);
 	write_image("overlay", &overlay);
+	write_image("dirty", &dirty);
 	return 0;
 }
 
@@ -97,7 +99,10 @@ static void test_attach(void **state)
 		{ { "-r", "--direct-io", "maybe", "image" }, 1, "auto, on and off" },
 		{ { "-r", "--backing-dir", "image", "image" }, 1, "no backing directory: Not a" },
 		{ { "-r", "--backing-dir", "none", "image" }, 1, "no backing directory: No such" },
-		{ { "image" }, 2, "image: writing is not supported yet; use -r" },
+		{ { "--discard", "on", "image" }, 1, "--discard 'on': unmap and ignore are known" },
+		{ { "--discard", "ignore", "none" }, 1, "none: cannot open the image" },
+		{ { "--discard", "unmap", "none" }, 1, "none: cannot open the image" },
+		{ { "dirty" }, 2, "dirty: the image is dirty" },
 		{ { "-r", "none" }, 1, "none: cannot open the image: No such file" },
 	};
 
@@ -116,9 +121,9 @@ static void test_cache_size(void **state)
 		{ { "--cache-size", "1KB", "image" }, 1, "a number of bytes" },
 		{ { "--cache-size", "16777216T", "image" }, 1, "a number of bytes" },
 		{ { "--cache-size", "18446744073709551616", "image" }, 1, "a number of bytes" },
-		{ { "--cache-size", "16777215T", "image" }, 2, "use -r" },
-		{ { "--cache-size", "18446744073709551615", "image" }, 2, "use -r" },
-		{ { "--cache-size", "64K", "image" }, 2, "use -r" },
+		{ { "--cache-size", "16777215T", "none" }, 1, "none: cannot open" },
+		{ { "--cache-size", "18446744073709551615", "none" }, 1, "none: cannot open" },
+		{ { "--cache-size", "64K", "none" }, 1, "none: cannot open" },
 	};
 
 	CHECK(qcow2_command_attach, rows);
@@ -134,8 +139,8 @@ static void test_device(void **state)
 		{ { "--device", "qcow0p1", "image" }, 1, "a name like qcow0" },
 		{ { "--device", "qcow32768", "image" }, 1, "a name like qcow0" },
 		{ { "--device", "qcow99999999999999999999", "image" }, 1, "a name like qcow0" },
-		{ { "--device", "qcow32767", "image" }, 2, "use -r" },
-		{ { "--device", "/dev/qcow0", "image" }, 2, "use -r" },
+		{ { "--device", "qcow32767", "none" }, 1, "none: cannot open" },
+		{ { "--device", "/dev/qcow0", "none" }, 1, "none: cannot open" },
 	};
 
 	CHECK(qcow2_command_attach, rows);
@@ -150,7 +155,7 @@ static void test_backing_format(void **state)
 		{ { "--backing-format", "-1=raw", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
 		{ { "--backing-format", "=raw", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
 		{ { "--backing-format", "1=vmdk", "image" }, 1, "LAYER=qcow2 or LAYER=raw" },
-		{ { "--backing-format", "63=raw", "image" }, 2, "use -r" },
+		{ { "--backing-format", "63=raw", "none" }, 1, "none: cannot open" },
 		{ { "-r", "--backing-format", "1=raw", "image" }, 1, "there is no layer 1" },
 		{ { "-r", "--backing-format", "2=raw", "overlay" }, 1, "there is no layer 2" },
 	};
@@ -164,6 +169,9 @@ static void test_others(void **state)
 		{ { NULL }, 1, "give one DEVICE or IMAGE" },
 		{ { "a", "b" }, 1, "give one DEVICE or IMAGE" },
 		{ { "--all", "qcow0" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--force" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--force", "--all", "qcow0" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--force", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 		{ { "--everything" }, 1, "unrecognized option" },
 	};
 	static const struct row list[] = {
