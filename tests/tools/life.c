@@ -296,7 +296,7 @@ static void message_rules(void)
 		void (*put)(struct nlmsghdr *nlh);
 		int want;
 	} rows[] = {
-		{ "an attach for writing", for_writing, -EOPNOTSUPP },
+		{ "an attach for writing of a file that is not open for it", for_writing, -EBADF },
 		{ "an attach without layers", no_layers, 0 },
 		{ "an attach with a chain of none", empty_layers, -EINVAL },
 		{ "an attach with 65 layers", too_many_layers, -EINVAL },
