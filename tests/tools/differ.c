@@ -30,12 +30,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "differ.h"
-#include "manifest.h"
-#include "rig.h"
+#include "image.h"
+#include "qemu.h"
 
 static const char *images, *scratch, *keep, *leave;
 static unsigned int ops = 800, rounds = 2, thread_count = 4, job_count = 2, compare_every = 1;
@@ -47,127 +46,20 @@ static bool leaks_allowed;
 static unsigned int image_count, failed_count;
 static uint64_t op_count, byte_count;
 
-/* --- a copy of an image ------------------------------------------------------------------- */
-
-/* Zeros become holes. */
-static void copy_file(int from, int to)
-{
-	static const char zeros[4096];
-	char block[sizeof(zeros)];
-	off_t off = 0;
-	ssize_t len;
-
-	while ((len = pread(from, block, sizeof(block), off)) > 0) {
-		if (memcmp(block, zeros, len) && pwrite(to, block, len, off) != len)
-			die("cannot copy an image: %m");
-		off += len;
-	}
-	if (len || ftruncate(to, off))
-		die("cannot copy an image: %m");
-}
-
-static int open_at(int dir, const char *file, int flags)
-{
-	int fd = openat(dir, file, flags | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		die("%s: %m", file);
-	return fd;
-}
-
-/* Copy the top into @dir, and link the other layers there, for qemu-img. */
-static void fill_dir(const struct manifest_image *image, int from, int dir)
-{
-	char *target = realpath(images, NULL), link[4096];
-	int to = open_at(dir, image->layers[0].file, O_RDWR | O_CREAT | O_EXCL);
-
-	copy_file(from, to);
-	close(from);
-	close(to);
-	for (unsigned int i = 1; i < image->layer_count; i++) {
-		snprintf(link, sizeof(link), "%s/%s", target, image->layers[i].file);
-		if (symlinkat(link, dir, image->layers[i].file))
-			die("%s: %m", link);
-	}
-	free(target);
-}
-
-static int open_dir(const char *path)
-{
-	int dir = open(path, O_DIRECTORY | O_CLOEXEC);
-
-	if (dir < 0)
-		die("%s: %m", path);
-	return dir;
-}
-
-static int make_copy(const struct manifest_image *image, char *path, size_t room)
-{
-	int dir;
-
-	snprintf(path, room, "%s/%s.XXXXXX", scratch, image->name);
-	if (!mkdtemp(path))
-		die("%s: %m", path);
-	dir = open_dir(path);
-	fill_dir(image, manifest_open_file(images, image->layers[0].file, O_RDONLY), dir);
-	return dir;
-}
-
-static void remove_copy(const struct manifest_image *image, int dir, const char *path)
-{
-	for (unsigned int i = 0; i < image->layer_count; i++)
-		unlinkat(dir, image->layers[i].file, 0);
-	unlinkat(dir, "said", 0);
-	unlinkat(dir, "want.raw", 0);
-	unlinkat(dir, "got.raw", 0);
-	close(dir);
-	rmdir(path);
-}
-
-static void keep_copy(const struct manifest_image *image, int dir)
-{
-	char path[4096];
-	int from, to;
-
-	if (!keep)
-		return;
-	snprintf(path, sizeof(path), "%s/failed-%s", keep, image->layers[0].file);
-	from = open_at(dir, image->layers[0].file, O_RDONLY);
-	to = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (to < 0)
-		die("%s: %m", path);
-	copy_file(from, to);
-	close(from);
-	close(to);
-	printf("%s: kept as %s\n", image->name, path);
-}
-
 /* --- one image ---------------------------------------------------------------------------- */
 
-static int attach(struct disk *disk, const struct manifest_image *image, int dir, bool writable,
-		  uint64_t random)
+static int attach(struct disk *disk, const struct image_copy *copy, bool writable, uint64_t random)
 {
 	struct rig_attach a = {
-		.count = image->layer_count,
 		.direct_io = direct_io,
 		.writable = writable,
 		/* Little room makes dirty tables leave the cache. */
 		.cache_size = random % 2 ? 65536 : 0,
 		.flags = random / 2 % 8 ? 0 : QCOW2BLK_F_NO_DISCARD,
 	};
-	int index;
+	int index = image_attach(copy, &a);
 
 	disk->no_discard = a.flags & QCOW2BLK_F_NO_DISCARD;
-	for (unsigned int i = 0; i < a.count; i++) {
-		a.raw[i] = image->layers[i].raw;
-		if (i)
-			a.fds[i] = manifest_open_file(images, image->layers[i].file, O_RDONLY);
-		else
-			a.fds[i] = open_at(dir, image->layers[i].file, writable ? O_RDWR : O_RDONLY);
-	}
-	index = rig_attach(&a);
-	for (unsigned int i = 0; i < a.count; i++)
-		close(a.fds[i]);
 	if (index < 0)
 		disk_fail(disk, "not attached: %s: %s", strerror(-index), a.sentence);
 	else
@@ -183,79 +75,56 @@ static void detach(struct disk *disk, int index)
 		disk_fail(disk, "cannot be detached: %s", strerror(-err));
 }
 
-static void read_geometry(struct disk *disk, const struct manifest_image *image, int dir)
+static void read_geometry(struct disk *disk, const struct image_copy *copy)
 {
-	int fd = open_at(dir, image->layers[0].file, O_RDONLY);
+	int fd = image_open_at(copy->dir, image_top(copy), O_RDONLY);
 	unsigned char header[24];
 
 	if (rig_pread(fd, header, sizeof(header), 0))
-		die("%s: no header", image->name);
+		die("%s: no header", disk->name);
 	close(fd);
 	disk->is_v2 = header[7] == 2;
 	disk->cluster_size = 1U << header[23];
-	disk->has_backing = image->layer_count > 1;
+	disk->has_backing = copy->image->layer_count > 1;
 }
 
 /* What the disk should hold, as a file, if all of it is known. */
-static bool write_oracle(struct disk *disk, const struct manifest_image *image, int dir)
+static bool write_oracle(struct disk *disk, const struct image_copy *copy, int dir)
 {
 	const struct oracle_window *window = &disk->oracle.windows[0];
 	int fd;
 
-	if (window->off || window->len != image->size)
+	if (window->off || window->len != copy->image->size)
 		return false;
-	fd = open_at(dir, "want.raw", O_RDWR | O_CREAT | O_EXCL);
+	fd = image_open_at(dir, "want.raw", O_RDWR | O_CREAT | O_EXCL);
 	if (write(fd, window->bytes, window->len) != (ssize_t)window->len)
 		die("want.raw: %m");
 	close(fd);
 	return true;
 }
 
-static void leave_copy(struct disk *disk, const struct manifest_image *image, int dir)
+static void leave_copy(struct disk *disk, const struct image_copy *copy)
 {
-	char path[4096];
-	int there;
+	int dir = image_copy_to(copy, leave);
 
-	snprintf(path, sizeof(path), "%s/%s", leave, image->name);
-	if (mkdir(path, 0755))
-		die("%s: %m", path);
-	there = open_dir(path);
-	fill_dir(image, open_at(dir, image->layers[0].file, O_RDONLY), there);
-	write_oracle(disk, image, there);
-	close(there);
+	write_oracle(disk, copy, dir);
+	close(dir);
 }
 
-static void ask_qemu(struct disk *disk, const struct manifest_image *image, int dir, bool compare)
-{
-	const char *top = image->layers[0].file;
-	int status;
-
-	status = run_in(dir, (const char *[]){ "qemu-img", "check", "-f", "qcow2", top, NULL });
-	if (status && !(status == 3 && leaks_allowed))
-		disk_fail_said(disk, dir, "qemu-img check", status);
-	if (!compare || !write_oracle(disk, image, dir))
-		return;
-	status = run_in(dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "qcow2",
-					       "want.raw", top, NULL });
-	if (status)
-		disk_fail_said(disk, dir, "qemu-img compare", status);
-}
-
-static void check_snapshot(struct disk *disk, const struct manifest_image *image, int dir,
+static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 			   const struct manifest_snapshot *snapshot)
 {
-	char option[256], got[4096], want[4096];
-	int got_fd, want_fd, status;
+	char option[256], got[4096], want[4096], said[QEMU_SAID];
+	int got_fd, want_fd;
 	ssize_t len;
 
 	snprintf(option, sizeof(option), "snapshot.name=%s", snapshot->tag);
-	status = run_in(dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
-					       image->layers[0].file, "got.raw", NULL });
-	if (status) {
-		disk_fail_said(disk, dir, "qemu-img convert of a snapshot", status);
+	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
+						  image_top(copy), "got.raw", NULL }, said)) {
+		disk_fail(disk, "snapshot %s: qemu-img convert: %s", snapshot->tag, said);
 		return;
 	}
-	got_fd = open_at(dir, "got.raw", O_RDONLY);
+	got_fd = image_open_at(copy->dir, "got.raw", O_RDONLY);
 	want_fd = manifest_open_file(manifest_dir, snapshot->file, O_RDONLY);
 	do {
 		len = read(want_fd, want, sizeof(want));
@@ -266,52 +135,76 @@ static void check_snapshot(struct disk *disk, const struct manifest_image *image
 	close(want_fd);
 }
 
+static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool compare)
+{
+	char said[QEMU_SAID];
+
+	if (!qemu_check(copy->dir, image_top(copy), leaks_allowed, said))
+		disk_fail(disk, "qemu-img check: %s", said);
+	for (unsigned int i = 0; i < copy->image->snapshot_count && !disk->failed; i++)
+		check_snapshot(disk, copy, &copy->image->snapshots[i]);
+	if (!compare || !write_oracle(disk, copy, copy->dir))
+		return;
+	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F",
+						  "qcow2", "want.raw", image_top(copy), NULL }, said))
+		disk_fail(disk, "qemu-img compare: %s", said);
+}
+
+static void load_oracle(struct disk *disk, const struct manifest_image *image)
+{
+	oracle_init(&disk->oracle);
+	for (unsigned int i = 0; i < image->check_count; i++) {
+		const struct manifest_check *check = &image->checks[i];
+		int fd = manifest_open_file(manifest_dir, check->file, O_RDONLY);
+
+		oracle_add(&disk->oracle, check->off, check->len, fd, 0);
+		close(fd);
+	}
+}
+
+/* Change the disk in so many attachments, then look at all of it in another one. */
+static void change(struct disk *disk, const struct image_copy *copy, uint64_t random)
+{
+	int index;
+
+	for (disk->round = 0; disk->round < rounds && !disk->failed; disk->round++) {
+		index = attach(disk, copy, true, rig_random(&random));
+		if (index < 0)
+			return;
+		disk->seed = rig_random(&random);
+		disk_change(disk, ops / rounds);
+		detach(disk, index);
+	}
+	if (disk->failed)
+		return;
+	index = attach(disk, copy, false, rig_random(&random));
+	if (index < 0)
+		return;
+	disk_compare(disk);
+	detach(disk, index);
+}
+
 static void run_image(const struct manifest_image *image, unsigned int number)
 {
 	struct disk disk = { .name = image->name, .threads = thread_count };
-	uint64_t random = seed * 1000003 + number;
-	char path[4096];
-	int dir, index;
+	struct image_copy copy;
 
-	oracle_init(&disk.oracle);
-	for (unsigned int i = 0; i < image->check_count; i++) {
-		int fd = manifest_open_file(manifest_dir, image->checks[i].file, O_RDONLY);
-
-		oracle_add(&disk.oracle, image->checks[i].off, image->checks[i].len, fd, 0);
-		close(fd);
-	}
-	dir = make_copy(image, path, sizeof(path));
-	read_geometry(&disk, image, dir);
-	for (unsigned int round = 0; round < rounds && !disk.failed; round++) {
-		index = attach(&disk, image, dir, true, rig_random(&random));
-		if (index < 0)
-			break;
-		disk.round = round;
-		disk.seed = rig_random(&random);
-		disk_change(&disk, ops / rounds);
-		detach(&disk, index);
-	}
-	if (!disk.failed) {
-		index = attach(&disk, image, dir, false, rig_random(&random));
-		if (index >= 0) {
-			disk_compare(&disk);
-			detach(&disk, index);
-		}
-	}
-	if (leave) {
-		leave_copy(&disk, image, dir);
-	} else {
-		ask_qemu(&disk, image, dir, compare_every && number % compare_every == 0);
-		for (unsigned int i = 0; i < image->snapshot_count && !disk.failed; i++)
-			check_snapshot(&disk, image, dir, &image->snapshots[i]);
-	}
+	load_oracle(&disk, image);
+	image_copy(&copy, image, images, scratch);
+	read_geometry(&disk, &copy);
+	change(&disk, &copy, seed * 1000003 + number);
+	if (leave)
+		leave_copy(&disk, &copy);
+	else
+		ask_qemu(&disk, &copy, compare_every && number % compare_every == 0);
 	if (disk.failed) {
-		keep_copy(image, dir);
+		if (keep)
+			image_keep(&copy, keep);
 		__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
 	}
 	__atomic_add_fetch(&op_count, disk.ops_done, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&byte_count, disk.bytes_done, __ATOMIC_RELAXED);
-	remove_copy(image, dir, path);
+	image_remove(&copy, (const char *const[]){ "want.raw", "got.raw", NULL });
 	oracle_free(&disk.oracle);
 }
 

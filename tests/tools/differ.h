@@ -46,8 +46,4 @@ void disk_compare(struct disk *disk);
 /* Say what went wrong, if it is the first thing to go wrong. */
 void __attribute__((format(printf, 2, 3))) disk_fail(struct disk *disk, const char *format, ...);
 
-/* Run a program in @dir; what it says goes to the file "said" there. Return: exit status. */
-int run_in(int dir, const char *const argv[]);
-void disk_fail_said(struct disk *disk, int dir, const char *what, int status);
-
 #endif

@@ -3,14 +3,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "differ.h"
@@ -370,36 +368,4 @@ void disk_compare(struct disk *disk)
 	}
 	free(buf);
 	close(fd);
-}
-
-/* --- other programs ----------------------------------------------------------------------- */
-
-int run_in(int dir, const char *const argv[])
-{
-	posix_spawn_file_actions_t actions;
-	int status = -1, err;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addfchdir_np(&actions, dir);
-	posix_spawn_file_actions_addopen(&actions, 1, "said", O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	posix_spawn_file_actions_adddup2(&actions, 1, 2);
-	err = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (err)
-		die("%s: %s", argv[0], strerror(err));
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 256;
-}
-
-void disk_fail_said(struct disk *disk, int dir, const char *what, int status)
-{
-	int fd = openat(dir, "said", O_RDONLY | O_CLOEXEC);
-	char said[2000];
-	ssize_t len = fd < 0 ? 0 : read(fd, said, sizeof(said) - 1);
-
-	said[len < 0 ? 0 : len] = '\0';
-	close(fd);
-	disk_fail(disk, "%s: exit status %d: %s", what, status, said);
 }

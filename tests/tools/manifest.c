@@ -18,11 +18,9 @@ static int pattern_count;
 
 static char *directory_of(const char *path)
 {
-	char *dir = strdup(path), *slash = strrchr(dir, '/');
+	char *dir = realpath(path, NULL);
 
-	if (!slash)
-		return strcpy(dir, ".");
-	*slash = '\0';
+	*strrchr(dir, '/') = '\0';
 	return dir;
 }
 
