@@ -9,6 +9,7 @@ need qemu-img
 
 manifest=$test_top/build/images/manifest
 [ -e "$manifest" ] || skip_all "no images: make -C tests/tools"
+at_exit qcow2ctl detach --all
 differ=("$test_top/build/tests/differ" --seed "${DIFFER_SEED:-1}" --keep "${VM_SHARE:-$test_dir}")
 
 # Not those that are refused for writing, or have something that writing drops.

@@ -12,6 +12,8 @@
 #include "qemu.h"
 #include "rig.h"
 
+#define MANY	600
+
 /* Read all, keep the beginning. */
 static void listen_to(int fd, char *said)
 {
@@ -62,7 +64,11 @@ bool qemu_check(int dir, const char *file, bool leaks, char *said)
 {
 	int status = qemu_run(dir, (const char *[]){ "qemu-img", "check", "-f", "qcow2", file,
 						     NULL }, said);
+	size_t len = strlen(said);
 
+	/* A line for each cluster, then the sum: the end says enough. */
+	if (len > MANY)
+		memmove(said, said + len - MANY, MANY + 1);
 	return !status || (status == 3 && leaks);
 }
 
