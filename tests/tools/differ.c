@@ -98,7 +98,7 @@ static bool write_oracle(struct disk *disk, const struct image_copy *copy, int d
 		return false;
 	fd = image_open_at(dir, "want.raw", O_RDWR | O_CREAT | O_EXCL);
 	if (write(fd, window->bytes, window->len) != (ssize_t)window->len)
-		die("want.raw: %m");
+		die("want.raw cannot be written");
 	close(fd);
 	return true;
 }
