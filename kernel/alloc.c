@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Free space. See alloc.h for the contract. */
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -144,7 +145,9 @@ int qcow2_alloc_take(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 
 	spin_lock_irqsave(&a->lock, flags);
 	err = qcow2_commit_stopped(a->commit);
-	if (!err && (!a->nr_runs || throttled(a)))
+	if (!err && throttled(a))
+		err = -EBUSY;
+	else if (!err && !a->nr_runs)
 		err = -EAGAIN;
 	if (!err)
 		cut_run(a, best_run(a, want), want, run);
@@ -164,35 +167,77 @@ bool qcow2_alloc_virgin(const struct qcow2_alloc *a, const struct qcow2_run *run
 	return run->zero && READ_ONCE(a->commit->done) >= run->number;
 }
 
-void qcow2_alloc_give_back(struct qcow2_alloc *a, const struct qcow2_run *run)
+/* Make a run longer by one that adjoins it and is of the same kind. */
+static bool merge(struct qcow2_run *to, const struct qcow2_run *run)
 {
-	unsigned long flags;
+	if (to->zero != run->zero || to->number != run->number)
+		return false;
+	if (to->start == run->start + run->nr)
+		to->start = run->start;
+	else if (to->start + to->nr != run->start)
+		return false;
+	to->nr += run->nr;
+	return true;
+}
 
-	spin_lock_irqsave(&a->lock, flags);
-	a->taken -= run->nr;
-	/* Something of it may have been written. No room: it leaks until the image is checked. */
-	if (a->nr_runs < QCOW2_POOL_RUNS) {
-		a->runs[a->nr_runs++] = (struct qcow2_run) {
-			.start = run->start, .nr = run->nr, .number = NEVER,
-		};
-		a->pool += run->nr;
+/* Return: false: no room for another run. */
+static bool add_run(struct qcow2_alloc *a, const struct qcow2_run *run)
+{
+	u32 i;
+
+	lockdep_assert_held(&a->lock);
+	for (i = 0; i < a->nr_runs; i++)
+		if (merge(&a->runs[i], run))
+			break;
+	if (i == QCOW2_POOL_RUNS)
+		return false;
+	if (i == a->nr_runs)
+		a->runs[a->nr_runs++] = *run;
+	a->pool += run->nr;
+	return true;
+}
+
+static void drop_run(struct qcow2_alloc *a, const struct qcow2_run *run);
+
+void qcow2_alloc_give_back(struct qcow2_alloc *a, const struct qcow2_run *run, bool written)
+{
+	struct qcow2_run back = *run;
+	unsigned long flags;
+	bool fits, waiting;
+
+	if (written) {
+		back.zero = false;
+		back.number = NEVER;
 	}
+	spin_lock_irqsave(&a->lock, flags);
+	a->taken -= back.nr;
+	fits = add_run(a, &back);
+	waiting = !list_empty(&a->waiting);
 	spin_unlock_irqrestore(&a->lock, flags);
+	if (!fits)
+		drop_run(a, &back);
+	if (waiting)
+		queue_work(a->wq, &a->refill);
 }
 
 void qcow2_alloc_published(struct qcow2_alloc *a, u32 nr)
 {
 	unsigned long flags;
+	bool waiting;
 
 	spin_lock_irqsave(&a->lock, flags);
 	a->published += nr;
+	waiting = !list_empty(&a->waiting);
 	spin_unlock_irqrestore(&a->lock, flags);
+	if (waiting)
+		qcow2_commit_kick(a->commit);
 }
 
 /* --- waiting --------------------------------------------------------------------------- */
 
 void qcow2_alloc_park(struct qcow2_alloc *a, struct qcow2_alloc_waiter *w)
 {
+	bool space = w->space;
 	unsigned long flags;
 	int err;
 
@@ -201,30 +246,34 @@ void qcow2_alloc_park(struct qcow2_alloc *a, struct qcow2_alloc_waiter *w)
 	if (!err)
 		list_add_tail(&w->list, &a->waiting);
 	spin_unlock_irqrestore(&a->lock, flags);
-	if (err) {
+	if (err)
 		w->resume(w, err);
-		return;
-	}
-	/* One of these wakes it, whatever it is that is short. */
-	queue_work(a->wq, &a->refill);
-	qcow2_commit_kick(a->commit);
+	else if (space)
+		queue_work(a->wq, &a->refill);
+	else
+		qcow2_commit_kick(a->commit);
 }
 
-static void resume_all(struct qcow2_alloc *a, int err)
+/* Those who wait for space, or for a commit, or both kinds. */
+enum { FOR_COMMIT = 1, FOR_SPACE = 2 };
+
+static void resume(struct qcow2_alloc *a, unsigned int kinds, int err)
 {
 	struct qcow2_alloc_waiter *w, *next;
-	LIST_HEAD(waiting);
+	LIST_HEAD(ready);
 
 	spin_lock_irq(&a->lock);
-	list_splice_init(&a->waiting, &waiting);
+	list_for_each_entry_safe(w, next, &a->waiting, list)
+		if (kinds & (w->space ? FOR_SPACE : FOR_COMMIT))
+			list_move_tail(&w->list, &ready);
 	spin_unlock_irq(&a->lock);
-	list_for_each_entry_safe(w, next, &waiting, list)
+	list_for_each_entry_safe(w, next, &ready, list)
 		w->resume(w, err);
 }
 
 void qcow2_alloc_stopped(struct qcow2_alloc *a)
 {
-	resume_all(a, -EIO);
+	resume(a, FOR_COMMIT | FOR_SPACE, -EIO);
 }
 
 /* --- filling the pool -------------------------------------------------------------------- */
@@ -256,42 +305,70 @@ static int grow(struct qcow2_alloc *a, u64 want)
 /* Blocks for refcounts of @run that have none. They take the run's first clusters. */
 static int add_blocks(struct qcow2_alloc *a, const struct qcow2_run *run)
 {
-	u64 need;
+	u64 table = a->refs->table.off, need;
 	int err;
 
 	err = qcow2_refcount_add_blocks(a->refs, run->start, run->start + run->nr, a->end, &need);
-	if (err != -ENOSPC || need <= a->end)
-		return err;
-	return grow(a, need - a->end);
+	if (err == -ENOSPC && need > a->end)
+		return grow(a, need - a->end);
+	/* What was written before an error is no longer fresh. */
+	if (err && run->start >= a->fresh)
+		a->fresh = a->end;
+	/* The old table is free. */
+	if (table != a->refs->table.off)
+		a->next = min(a->next, table >> a->h->cluster_bits);
+	if (err == -EUCLEAN)
+		a->ops->corrupt(a, run->start, "has no refcount block, but metadata are near");
+	return err;
 }
 
-/* Free clusters, all with a refcount block. */
-static int find_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
+/*
+ * Free clusters: those that were used before, or never, up to where the file has grown,
+ * as far as @slices allow; else fresh ones. Return: -ENOSPC there are none.
+ */
+static int search(struct qcow2_alloc *a, u32 want, unsigned int *slices, struct qcow2_run *run)
 {
-	unsigned int slices = SEARCH_SLICES;
-	bool full = false;
+	unsigned int any = UINT_MAX;
+	u64 fresh = min(a->fresh, a->end);
 	int err;
 
-	for (;;) {
-		err = qcow2_refcount_find_free(a->refs, a->next, a->end, want, &slices,
+	if (a->next < fresh && *slices) {
+		err = qcow2_refcount_find_free(a->refs, a->next, fresh, want, slices,
 					       &run->start, &run->nr);
 		if (err)
 			return err;
 		a->next = run->start;
-		if (run->nr) {
-			if (qcow2_refcount_has_block(a->refs, run->start) &&
-			    qcow2_refcount_has_block(a->refs, run->start + run->nr - 1))
+		if (run->nr)
+			return 0;
+	}
+	err = qcow2_refcount_find_free(a->refs, fresh, a->end, want, &any, &run->start, &run->nr);
+	return err || run->nr ? err : -ENOSPC;
+}
+
+/* Free clusters, all with a refcount block; a larger file if there are none. */
+static int find_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
+{
+	unsigned int bits = a->h->cluster_bits;
+	unsigned int slices = SEARCH_SLICES;
+	int err;
+
+	for (;;) {
+		err = search(a, want, &slices, run);
+		if (!err && qcow2_overlap_hit(a->overlap, run->start << bits,
+					      (u64)run->nr << bits)) {
+			a->ops->corrupt(a, run->start, "holds metadata, but its refcount is 0");
+			return -EIO;
+		}
+		if (!err) {
+			if (qcow2_refcount_has_blocks(a->refs, run->start, run->nr))
 				return 0;
 			err = add_blocks(a, run);
-		} else if (a->next < a->end && (full || slices)) {
-			slices = SEARCH_SLICES;
-			cond_resched();
-		} else {
+		} else if (err == -ENOSPC) {
 			err = grow(a, 1);
-			full = err == -ENOSPC || err == -EDQUOT;
-			/* Rather search all that is left. */
-			if (full && a->next < a->end) {
+			/* Then rather search all that is left. */
+			if (err && a->next < min(a->fresh, a->end)) {
 				slices = SEARCH_SLICES;
+				cond_resched();
 				err = 0;
 			}
 		}
@@ -300,7 +377,7 @@ static int find_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 	}
 }
 
-/* What the clusters of a free run hold. May shorten the run. */
+/* What the clusters of a free run hold. */
 static void find_content(struct qcow2_alloc *a, struct qcow2_run *run)
 {
 	unsigned int bits = a->h->cluster_bits;
@@ -315,7 +392,6 @@ static void find_content(struct qcow2_alloc *a, struct qcow2_run *run)
 				      READ_ONCE(a->commit->begun) + 1;
 		return;
 	}
-	run->nr = min_t(u64, run->nr, a->fresh - run->start);
 	run->zero = qcow2_is_mutant(STALE_AS_ZERO) ||
 		    (qcow2_file_regular(a->file) &&
 		     !qcow2_file_zero(a->file, run->start << bits, (u64)run->nr << bits));
@@ -323,23 +399,17 @@ static void find_content(struct qcow2_alloc *a, struct qcow2_run *run)
 
 static int take_free_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 {
-	unsigned int bits = a->h->cluster_bits;
 	int err;
 
 	err = qcow2_commit_stopped(a->commit) ?: find_run(a, want, run);
 	if (err)
 		return err;
-	if (qcow2_overlap_hit(a->overlap, run->start << bits, (u64)run->nr << bits)) {
-		a->ops->corrupt(a, run->start, "holds metadata, but its refcount is 0");
-		return -EIO;
-	}
 	/* Refcounts first: the commit that find_content() names must find them. */
-	if (run->start < a->fresh)
-		run->nr = min_t(u64, run->nr, a->fresh - run->start);
 	err = qcow2_refcount_change(a->refs, run->start, run->nr, 1);
 	if (err)
 		return err;
-	a->next = run->start + run->nr;
+	if (run->start < a->fresh)
+		a->next = run->start + run->nr;
 	find_content(a, run);
 	return 0;
 }
@@ -357,22 +427,18 @@ static u32 room_in_pool(struct qcow2_alloc *a)
 
 static void add_to_pool(struct qcow2_alloc *a, const struct qcow2_run *run)
 {
-	struct qcow2_run *last;
+	bool fits;
 
 	spin_lock_irq(&a->lock);
-	last = a->nr_runs ? &a->runs[a->nr_runs - 1] : NULL;
-	if (last && last->start + last->nr == run->start && last->zero == run->zero &&
-	    last->number == run->number)
-		last->nr += run->nr;
-	else
-		a->runs[a->nr_runs++] = *run;
-	a->pool += run->nr;
+	fits = add_run(a, run);
 	spin_unlock_irq(&a->lock);
+	if (!fits)
+		drop_run(a, run);
 }
 
 /*
- * Who waits goes on if it is worth to try, or hears of @err if nothing will become free
- * by itself.
+ * Who waits for space goes on if it is worth to try, or hears of @err if nothing will
+ * become free by itself.
  */
 static void settle_waiting(struct qcow2_alloc *a, int err)
 {
@@ -380,17 +446,17 @@ static void settle_waiting(struct qcow2_alloc *a, int err)
 
 	spin_lock_irq(&a->lock);
 	try = a->nr_runs && !throttled(a);
-	hope = !err || a->nr_runs || a->freed;
+	hope = !err || err == -ENOMEM || a->nr_runs || a->freed;
 	spin_unlock_irq(&a->lock);
-	if (try) {
-		resume_all(a, 0);
-	} else if (hope) {
+	if (try)
+		resume(a, FOR_SPACE, 0);
+	else if (hope)
 		qcow2_commit_kick(a->commit);
-	} else if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG) {
+	else if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG) {
 		a->ops->full(a);
-		resume_all(a, -ENOSPC);
+		resume(a, FOR_SPACE, -ENOSPC);
 	} else {
-		resume_all(a, -EIO);
+		resume(a, FOR_SPACE, -EIO);
 	}
 }
 
@@ -411,6 +477,10 @@ static void refill_work(struct work_struct *work)
 	mutex_unlock(&a->refs->lock);
 	qcow2_commit_changed(a->commit);
 	settle_waiting(a, err);
+	if (err == -ENOMEM) {
+		msleep(20);
+		queue_work(a->wq, &a->refill);
+	}
 	memalloc_noio_restore(noio);
 }
 
@@ -418,8 +488,15 @@ static void refill_work(struct work_struct *work)
 
 struct qcow2_free_batch *qcow2_alloc_batch(struct qcow2_alloc *a)
 {
-	struct qcow2_free_batch *b = mempool_alloc(a->batches, GFP_NOWAIT | __GFP_NOWARN);
+	struct qcow2_free_batch *b = NULL;
+	unsigned long flags;
+	bool wait;
 
+	spin_lock_irqsave(&a->lock, flags);
+	wait = throttled(a);
+	spin_unlock_irqrestore(&a->lock, flags);
+	if (!wait)
+		b = mempool_alloc(a->batches, GFP_NOWAIT | __GFP_NOWARN);
 	if (b) {
 		b->alloc = a;
 		b->clusters = 0;
@@ -445,6 +522,26 @@ void qcow2_alloc_batch_drop(struct qcow2_alloc *a, struct qcow2_free_batch *b)
 {
 	if (b)
 		mempool_free(b, a->batches);
+}
+
+/* A run that was reserved and finds no room in the pool: nobody uses it. */
+static void drop_run(struct qcow2_alloc *a, const struct qcow2_run *run)
+{
+	struct qcow2_free_batch *b = mempool_alloc(a->batches, GFP_NOWAIT | __GFP_NOWARN);
+	unsigned long flags;
+
+	/* Then it leaks. */
+	if (!b)
+		return;
+	b->alloc = a;
+	b->nr = 0;
+	b->clusters = 0;
+	qcow2_alloc_batch_add(b, run->start, run->nr);
+	spin_lock_irqsave(&a->lock, flags);
+	a->freed += b->clusters;
+	list_add_tail(&b->list, &a->drained);
+	spin_unlock_irqrestore(&a->lock, flags);
+	queue_work(a->wq, &a->release);
 }
 
 void qcow2_alloc_free(struct qcow2_alloc *a, struct qcow2_free_batch *b)
@@ -475,6 +572,8 @@ void qcow2_alloc_begin(struct qcow2_alloc *a)
 	list_splice_tail_init(&a->open, &a->removing);
 	a->committing = a->published;
 	a->published = 0;
+	a->dropping = a->dropped;
+	a->dropped = 0;
 	spin_unlock_irq(&a->lock);
 }
 
@@ -494,13 +593,16 @@ void qcow2_alloc_durable(struct qcow2_alloc *a)
 {
 	struct qcow2_free_batch *b, *next;
 	LIST_HEAD(removed);
-	bool try;
+	bool try, waiting;
 
 	spin_lock_irq(&a->lock);
 	list_splice_init(&a->removing, &removed);
 	a->taken -= a->committing;
 	a->committing = 0;
-	try = a->nr_runs && !throttled(a);
+	a->freed -= a->dropping;
+	a->dropping = 0;
+	try = !throttled(a);
+	waiting = !list_empty(&a->waiting);
 	spin_unlock_irq(&a->lock);
 	/* The entries are gone for good; whoever found them before may still be at it. */
 	list_for_each_entry_safe(b, next, &removed, list) {
@@ -510,7 +612,9 @@ void qcow2_alloc_durable(struct qcow2_alloc *a)
 			call_srcu(&a->gen, &b->rcu, batch_drained);
 	}
 	if (try)
-		resume_all(a, 0);
+		resume(a, FOR_COMMIT, 0);
+	if (waiting)
+		queue_work(a->wq, &a->refill);
 }
 
 /* The clusters of a range that lose their last reference lose their space, too. */
@@ -525,8 +629,12 @@ static void release_last(struct qcow2_alloc *a, u64 start, u64 nr)
 
 static int release_range(struct qcow2_alloc *a, u64 start, u64 nr)
 {
+	unsigned int bits = a->h->cluster_bits;
 	u64 refcount, first = start, end = start + nr, c;
 	int err = 0;
+
+	if (qcow2_overlap_hit(a->overlap, start << bits, nr << bits))
+		return -EUCLEAN;
 
 	/* Runs of last references, punched before anyone can take them. */
 	for (c = start; c < end && !err; c++) {
@@ -554,9 +662,11 @@ static void release_batch(struct qcow2_alloc *a, struct qcow2_free_batch *b)
 		      release_range(a, b->ranges[i].start, b->ranges[i].nr);
 		if (err == -ERANGE)
 			a->ops->corrupt(a, b->ranges[i].start, "was in use, but its refcount is 0");
+		else if (err == -EUCLEAN)
+			a->ops->corrupt(a, b->ranges[i].start, "was mapped, but holds metadata");
 	}
 	spin_lock_irq(&a->lock);
-	a->freed -= b->clusters;
+	a->dropped += b->clusters;
 	spin_unlock_irq(&a->lock);
 	mempool_free(b, a->batches);
 }
@@ -567,17 +677,22 @@ static void release_work(struct work_struct *work)
 	unsigned int noio = memalloc_noio_save();
 	struct qcow2_free_batch *b, *next;
 	LIST_HEAD(drained);
+	bool waiting;
 
 	spin_lock_irq(&a->lock);
 	list_splice_init(&a->drained, &drained);
+	waiting = !list_empty(&a->waiting);
 	spin_unlock_irq(&a->lock);
 	mutex_lock(&a->refs->lock);
 	list_for_each_entry_safe(b, next, &drained, list)
 		release_batch(a, b);
 	mutex_unlock(&a->refs->lock);
 	qcow2_commit_changed(a->commit);
-	/* There may be room now, and somebody waiting for it. */
-	queue_work(a->wq, &a->refill);
+	/* There is room now, and more when this is durable. */
+	if (waiting) {
+		queue_work(a->wq, &a->refill);
+		qcow2_commit_kick(a->commit);
+	}
 	memalloc_noio_restore(noio);
 }
 

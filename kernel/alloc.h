@@ -74,10 +74,12 @@ struct qcow2_free_batch {
 /**
  * struct qcow2_alloc_waiter - who waits for space
  * @list: in the allocator's.
+ * @space: for clusters; else for a commit, to free memory or to bound what may leak.
  * @resume: called once, from any task: @err 0: try again; else there is none to be had.
  */
 struct qcow2_alloc_waiter {
 	struct list_head list;
+	bool space;
 	void (*resume)(struct qcow2_alloc_waiter *w, int err);
 };
 
@@ -110,7 +112,8 @@ struct qcow2_alloc_ops {
  * @runs: the pool, oldest first.  @nr_runs: of them.  @pool: clusters in them.
  * @taken: clusters that were taken and whose entries are not durable.
  * @published: those of @taken that have entries.  @committing: that a commit writes.
- * @freed: clusters in batches.
+ * @freed: clusters in batches, or dropped but not durably so.
+ * @dropped: those of @freed whose refcounts were dropped.  @dropping: that a commit writes.
  * @open: batches that the next commit takes along.  @removing: that one does.
  * @drained: that nobody uses any more.
  * @waiting: struct qcow2_alloc_waiter.
@@ -144,6 +147,8 @@ struct qcow2_alloc {
 	u32 published;
 	u32 committing;
 	u32 freed;
+	u32 dropped;
+	u32 dropping;
 	struct list_head open;
 	struct list_head removing;
 	struct list_head drained;
@@ -181,32 +186,42 @@ void qcow2_alloc_exit(struct qcow2_alloc *a);
  * qcow2_alloc_take() - clusters for new data or a new table
  * @want: how many; @run->nr are had, at least 1, side by side.
  * @run: (out) with refcounts of 1.
- * Context: any. Return: 0; -EAGAIN none now: see qcow2_alloc_park(); -EIO writing has
- * stopped.
+ * Context: any. Return: 0; -EAGAIN none now, -EBUSY not before a commit: see
+ * qcow2_alloc_park(); -EIO writing has stopped.
  */
 int qcow2_alloc_take(struct qcow2_alloc *a, u32 want, struct qcow2_run *run);
 
 /** qcow2_alloc_virgin() - is the space of a run known to read as zeros after a crash? */
 bool qcow2_alloc_virgin(const struct qcow2_alloc *a, const struct qcow2_run *run);
 
-/** qcow2_alloc_give_back() - of what was taken nothing was published. Context: any. */
-void qcow2_alloc_give_back(struct qcow2_alloc *a, const struct qcow2_run *run);
+/**
+ * qcow2_alloc_give_back() - of what was taken nothing was published
+ * @written: something of it may have been written.
+ * Context: any.
+ */
+void qcow2_alloc_give_back(struct qcow2_alloc *a, const struct qcow2_run *run, bool written);
 
 /** qcow2_alloc_published() - entries for @nr clusters were published. Context: any. */
 void qcow2_alloc_published(struct qcow2_alloc *a, u32 nr);
 
 /**
- * qcow2_alloc_park() - wait for space, or for memory for a batch
- * The waiter may be resumed before this returns. Context: any.
+ * qcow2_alloc_park() - wait for space, or for a commit
+ * @w: its @resume and @space are set. It may be resumed before this returns. Context: any.
  */
 void qcow2_alloc_park(struct qcow2_alloc *a, struct qcow2_alloc_waiter *w);
 
 /**
  * qcow2_alloc_batch() - memory to free clusters with
  * Taken before an entry is removed, so that nothing can fail afterwards.
- * Context: any. Return: NULL: there is none now: see qcow2_alloc_park().
+ * Context: any. Return: NULL: not before a commit: see qcow2_alloc_park().
  */
 struct qcow2_free_batch *qcow2_alloc_batch(struct qcow2_alloc *a);
+
+/** qcow2_alloc_max_frees() - clusters that one operation may free. Context: any. */
+static inline u32 qcow2_alloc_max_frees(const struct qcow2_alloc *a)
+{
+	return clamp(a->limit / 4, 1U, QCOW2_MAX_FREES);
+}
 
 /** qcow2_alloc_batch_add() - one more reference, of each of @nr clusters, to be dropped */
 void qcow2_alloc_batch_add(struct qcow2_free_batch *b, u64 start, u64 nr);

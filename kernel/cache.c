@@ -303,6 +303,18 @@ bool qcow2_cache_freeze(struct qcow2_cache *c, struct qcow2_frozen *fr, void *co
 	return s != NULL;
 }
 
+unsigned int qcow2_cache_nr_dirty(struct qcow2_cache *c)
+{
+	unsigned long flags;
+	unsigned int nr;
+
+	/* The lock orders this after the changes of whoever asks us to look. */
+	spin_lock_irqsave(&c->lock, flags);
+	nr = c->nr_dirty;
+	spin_unlock_irqrestore(&c->lock, flags);
+	return nr;
+}
+
 void qcow2_cache_unfreeze(struct qcow2_cache *c, struct qcow2_frozen *fr)
 {
 	unsigned long sectors = fr->sectors;

@@ -150,6 +150,9 @@ struct qcow2_frozen {
  */
 bool qcow2_cache_freeze(struct qcow2_cache *c, struct qcow2_frozen *fr, void *copy);
 
+/** qcow2_cache_nr_dirty() - slices that are dirty, at this moment. Context: process. */
+unsigned int qcow2_cache_nr_dirty(struct qcow2_cache *c);
+
 /** qcow2_cache_unfreeze() - it was not written: the slice is dirty as before. Context: process. */
 void qcow2_cache_unfreeze(struct qcow2_cache *c, struct qcow2_frozen *fr);
 

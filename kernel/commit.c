@@ -56,9 +56,14 @@ static int sync_file(struct qcow2_commit *c)
 	return err;
 }
 
+int qcow2_commit_write(struct qcow2_commit *c, const void *buf, u64 off, u32 len)
+{
+	return qcow2_commit_stopped(c) ?: qcow2_file_write(c->file, buf, off, len);
+}
+
 static int write_metadata(struct qcow2_commit *c, const void *buf, u64 off, u32 len)
 {
-	int err = qcow2_commit_stopped(c) ?: qcow2_file_write(c->file, buf, off, len);
+	int err = qcow2_commit_write(c, buf, off, len);
 
 	if (err)
 		qcow2_commit_stop(c, err);
@@ -120,7 +125,7 @@ static void thaw(struct qcow2_commit *c, struct round *r, int err)
 /* All that are dirty now; those that become so meanwhile may stay. */
 static int write_refcounts(struct qcow2_commit *c)
 {
-	unsigned int n = c->refs ? READ_ONCE(c->refs->nr_dirty) : 0;
+	unsigned int n = c->refs ? qcow2_cache_nr_dirty(c->refs) : 0;
 	void *copy = c->buffer + REFS_COPY;
 	struct qcow2_frozen fr;
 	int err = 0;

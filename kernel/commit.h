@@ -130,6 +130,12 @@ void qcow2_commit_kick(struct qcow2_commit *c);
 void qcow2_commit_changed(struct qcow2_commit *c);
 
 /**
+ * qcow2_commit_write() - write something that nothing refers to yet
+ * Context: may sleep. Return: as qcow2_file_write(); -EIO when writing has stopped.
+ */
+int qcow2_commit_write(struct qcow2_commit *c, const void *buf, u64 off, u32 len);
+
+/**
  * qcow2_commit_publish() - write something that makes older writes reachable
  * @buf: kernel memory.  @off: host offset, bytes.  @len: bytes, within one sector.
  *

@@ -70,7 +70,8 @@ struct qcow2_disk_limits {
 /*
  * A disk with a queue on @set. 6.9 takes the limits when the queue is made,
  * earlier kernels have a setter for each. Data segments are never mapped for
- * DMA here, so nothing limits their number and size.
+ * DMA here, so nothing limits their size. Their number is that of a bio's vectors, for
+ * copy.c: a bio made of somebody's own vectors can have more.
  */
 static inline struct gendisk *
 qcow2_compat_alloc_disk(struct blk_mq_tag_set *set, const struct qcow2_disk_limits *l,
@@ -83,7 +84,7 @@ qcow2_compat_alloc_disk(struct blk_mq_tag_set *set, const struct qcow2_disk_limi
 		.io_min			= l->io_min,
 		.io_opt			= l->io_opt,
 		.max_hw_sectors		= l->max_hw_sectors,
-		.max_segments		= USHRT_MAX,
+		.max_segments		= BIO_MAX_VECS,
 		.max_segment_size	= UINT_MAX,
 		.seg_boundary_mask	= ULONG_MAX,
 		.dma_alignment		= l->dma_alignment,
@@ -114,7 +115,7 @@ qcow2_compat_alloc_disk(struct blk_mq_tag_set *set, const struct qcow2_disk_limi
 	blk_queue_io_min(disk->queue, l->io_min);
 	blk_queue_io_opt(disk->queue, l->io_opt);
 	blk_queue_max_hw_sectors(disk->queue, l->max_hw_sectors);
-	blk_queue_max_segments(disk->queue, USHRT_MAX);
+	blk_queue_max_segments(disk->queue, BIO_MAX_VECS);
 	blk_queue_segment_boundary(disk->queue, ULONG_MAX);
 	blk_queue_max_segment_size(disk->queue, UINT_MAX);
 	blk_queue_dma_alignment(disk->queue, l->dma_alignment);

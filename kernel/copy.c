@@ -68,7 +68,7 @@ struct qcow2_copies *qcow2_copies_create(u32 cluster_size)
 	if (!c)
 		return ERR_PTR(-ENOMEM);
 	c->cluster_size = cluster_size;
-	/* Head and tail, and what one bio can hold. */
+	/* Head and tail, and what a request can have: see qcow2_compat_alloc_disk(). */
 	c->nr_vecs = 2 * DIV_ROUND_UP(cluster_size, PAGE_SIZE) + BIO_MAX_VECS + 1;
 	c->max = clamp(MAX_BYTES / (2 * cluster_size), 1U, MAX_COPIES);
 	spin_lock_init(&c->lock);
@@ -133,17 +133,17 @@ struct qcow2_copy *qcow2_copy_get(struct qcow2_copies *c, struct qcow2_request *
 
 void qcow2_copy_put(struct qcow2_copies *c, struct qcow2_copy *copy)
 {
-	struct qcow2_request *req;
+	struct qcow2_request *req, *next;
 	unsigned long flags;
+	LIST_HEAD(waiting);
 
 	copy->nr_vecs = 0;
 	spin_lock_irqsave(&c->lock, flags);
 	list_add(&copy->list, &c->free);
-	req = list_first_entry_or_null(&c->waiting, struct qcow2_request, wait.copy.list);
-	if (req)
-		list_del(&req->wait.copy.list);
+	list_splice_init(&c->waiting, &waiting);
 	spin_unlock_irqrestore(&c->lock, flags);
-	if (req)
+	/* All: the first one may find that it needs no buffer any longer. */
+	list_for_each_entry_safe(req, next, &waiting, wait.copy.list)
 		queue_work(req->target->wq, &req->work);
 }
 

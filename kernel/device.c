@@ -242,8 +242,13 @@ static int make_target(struct qcow2_device *dev)
 	if (IS_ERR(t->copies))
 		goto free_compress;
 	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
-	if (t->wq)
+	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
+	if (t->wq && t->part_wq)
 		return 0;
+	if (t->wq)
+		destroy_workqueue(t->wq);
+	if (t->part_wq)
+		destroy_workqueue(t->part_wq);
 	qcow2_copies_destroy(t->copies);
 free_compress:
 	qcow2_compress_destroy(t->compress);
@@ -255,6 +260,7 @@ free_stats:
 static void free_target(struct qcow2_device *dev)
 {
 	destroy_workqueue(dev->target.wq);
+	destroy_workqueue(dev->target.part_wq);
 	qcow2_copies_destroy(dev->target.copies);
 	qcow2_compress_destroy(dev->target.compress);
 	free_percpu(dev->target.stats);

@@ -633,11 +633,19 @@ static int allocate(struct qcow2_file *f, int mode, u64 off, u64 len, bool *can)
 
 	if (!READ_ONCE(*can))
 		return err;
+	/* Who changes a part of a block must not write back what was there before. */
+	if (blocks_need_lock(f))
+		down_write(&f->rmw);
 	old = override_creds(f->filp->f_cred);
-	do {
+	for (;;) {
 		err = vfs_fallocate(f->filp, mode, off, len);
-	} while (err == -EINTR && !fatal_signal_pending(current));
+		if ((err != -EINTR && err != -ENOMEM) || fatal_signal_pending(current))
+			break;
+		msleep(20);
+	}
 	revert_creds(old);
+	if (blocks_need_lock(f))
+		up_write(&f->rmw);
 	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV) {
 		WRITE_ONCE(*can, false);
 		err = -EOPNOTSUPP;

@@ -195,7 +195,7 @@ static void part_work(struct work_struct *work)
 static void queue_part(struct qcow2_part *p)
 {
 	INIT_WORK(&p->work, part_work);
-	queue_work(p->req->target->wq, &p->work);
+	queue_work(p->req->target->part_wq, &p->work);
 }
 
 /* The file has answered. Any context. */

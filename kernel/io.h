@@ -62,6 +62,8 @@ struct qcow2_io_stats {
  * @compress: for compressed clusters; may be NULL.
  * @copies: buffers of write.c; NULL where nothing is written.
  * @wq: where requests go on that must sleep.
+ * @part_wq: likewise parts: a request may sleep until its parts are done, and must not
+ *	have the only worker then.
  * @stats: counters.
  * @done: called once for each request, from any context, @err 0 or an errno.
  * @failed: called for the part that failed a request, from any context.
@@ -73,6 +75,7 @@ struct qcow2_io_target {
 	struct qcow2_compress *compress;
 	struct qcow2_copies *copies;
 	struct workqueue_struct *wq;
+	struct workqueue_struct *part_wq;
 	struct qcow2_io_stats __percpu *stats;
 	void (*done)(struct qcow2_request *req, int err);
 	void (*failed)(struct qcow2_io_target *t, int err, u64 off, unsigned int layer);

@@ -34,7 +34,9 @@ int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
 	err = qcow2_cache_init(&m->cache, file, slice_bits(h), cache_bytes);
 	if (err)
 		return err;
-	err = qcow2_table_read(&m->l1, file, h->l1_table_offset, h->l1_entries_needed);
+	/* Whole sectors: what lies behind, of a VM's state, is written back as it is. */
+	err = qcow2_table_read(&m->l1, file, h->l1_table_offset,
+			       min(h->l1_size, round_up(h->l1_entries_needed, 64)));
 	if (!err)
 		return 0;
 	if (err != -ENOMEM)
@@ -241,6 +243,7 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
 			    struct qcow2_overlap *overlap, struct qcow2_fault *fault)
 {
+	__be64 entry;
 	u64 l2_off;
 	u32 i;
 	int err = 0;
@@ -250,8 +253,13 @@ int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
 	m->buffer = vmalloc(BUFFER_SIZE);
 	if (!m->buffer)
 		return -ENOMEM;
-	for (i = 0; i < m->l1.nr && !err; i++) {
-		err = qcow2_l1_decode(m->h, qcow2_table_get(&m->l1, i), &l2_off, fault);
+	for (i = 0; i < m->h->l1_size && !err; i++) {
+		if (i < m->l1.nr)
+			entry = m->l1.entries[i];
+		else if (qcow2_file_read(m->file, &entry, m->l1.off + i * sizeof(entry),
+					 sizeof(entry)) != sizeof(entry))
+			return -EIO;
+		err = qcow2_l1_decode(m->h, be64_to_cpu(entry), &l2_off, fault);
 		if (!err && l2_off)
 			err = qcow2_overlap_add(overlap, l2_off, m->h->cluster_size);
 	}
@@ -271,7 +279,7 @@ static int fill_table(struct qcow2_map *m, u64 to, u64 from)
 			got = qcow2_file_read(m->file, m->buffer, from + done, step);
 		if (got != step)
 			return got < 0 ? got : -ENODATA;
-		err = qcow2_file_write(m->file, m->buffer, to + done, step);
+		err = qcow2_commit_write(m->alloc->commit, m->buffer, to + done, step);
 	}
 	return err;
 }
@@ -291,7 +299,7 @@ static int new_table(struct qcow2_map *m, u32 l1_idx, u64 old_off)
 	if (old_off) {
 		batch = qcow2_alloc_batch(m->alloc);
 		if (!batch)
-			return -EAGAIN;
+			return -EBUSY;
 		qcow2_alloc_batch_add(batch, old_off >> m->h->cluster_bits, 1);
 	}
 	err = qcow2_alloc_take(m->alloc, 1, &run);
@@ -304,12 +312,14 @@ static int new_table(struct qcow2_map *m, u32 l1_idx, u64 old_off)
 	zero = run.zero && m->file->can_grow;
 	if (old_off || !zero)
 		err = fill_table(m, off, old_off);
-	err = err ?: qcow2_overlap_add(m->overlap, off, m->h->cluster_size);
 	if (err) {
-		qcow2_alloc_give_back(m->alloc, &run);
+		qcow2_alloc_give_back(m->alloc, &run, true);
 		qcow2_alloc_batch_drop(m->alloc, batch);
-		return err;
+		return err == -ENOSPC || err == -EDQUOT ? -ENOSPC : -EIO;
 	}
+	qcow2_overlap_add(m->overlap, off, m->h->cluster_size);
+	if (old_off)
+		qcow2_overlap_remove(m->overlap, old_off, m->h->cluster_size);
 	/* From an earlier life as a table of that cluster. */
 	qcow2_cache_forget(&m->cache, off, m->h->cluster_size);
 	qcow2_table_set(&m->l1, l1_idx, off | QCOW2_ENTRY_COPIED,
@@ -319,6 +329,12 @@ static int new_table(struct qcow2_map *m, u32 l1_idx, u64 old_off)
 	return 0;
 }
 
+/* Is there an L2 table, and does nothing else refer to it? */
+static bool is_owned(u64 l1_entry)
+{
+	return (l1_entry & QCOW2_ENTRY_COPIED) && (l1_entry & QCOW2_ENTRY_OFFSET_MASK);
+}
+
 /* Make sure that a cluster's L2 table, if it has one or must have one, is our own. */
 static int own_table(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_fault *fault)
 {
@@ -326,14 +342,14 @@ static int own_table(struct qcow2_map *m, u64 cluster, bool create, struct qcow2
 	u64 entry = qcow2_table_get(&m->l1, l1_idx), l2_off;
 	int err;
 
-	if (entry & QCOW2_ENTRY_COPIED)
+	if (is_owned(entry))
 		return 0;
 	mutex_lock(&m->table_lock);
 	entry = qcow2_table_get(&m->l1, l1_idx);
 	err = qcow2_l1_decode(m->h, entry, &l2_off, fault);
 	if (!err && !l2_off && !create)
 		err = -ENOENT;
-	if (!err && !(entry & QCOW2_ENTRY_COPIED))
+	if (!err && !is_owned(entry))
 		err = new_table(m, l1_idx, l2_off);
 	mutex_unlock(&m->table_lock);
 	return err;

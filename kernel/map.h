@@ -121,8 +121,8 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
  * @p: (out) give back with qcow2_map_put().
  *
  * Context: a worker; may sleep, for file I/O. Return: 0; -ENOENT there is no table;
- * -EAGAIN no space or memory now: see qcow2_alloc_park(); -EINVAL with @fault; or
- * another errno.
+ * -EAGAIN no space now, -EBUSY not before a commit: see qcow2_alloc_park(); -ENOSPC; -EINVAL
+ * with @fault; or another errno.
  */
 int qcow2_map_hold(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_place *p,
 		   struct qcow2_fault *fault);

@@ -48,14 +48,16 @@ static u64 *find_slot(struct qcow2_overlap_set *set, u64 value)
 	}
 }
 
-static void insert(struct qcow2_overlap_set *set, u64 value)
+/* Return: false: it was there. */
+static bool insert(struct qcow2_overlap_set *set, u64 value)
 {
 	u64 *slot = find_slot(set, value);
 
 	if (*slot)
-		return;
+		return false;
 	WRITE_ONCE(*slot, value);
 	set->used++;
+	return true;
 }
 
 static struct qcow2_overlap_set *locked_set(struct qcow2_overlap *o)
@@ -71,9 +73,10 @@ static int grow(struct qcow2_overlap *o)
 
 	if (set->used < 1UL << (set->bits - 1))
 		return 0;
-	larger = alloc_set(set->bits + 1, GFP_NOIO);
+	larger = alloc_set(set->bits + 1, GFP_NOIO | __GFP_NOWARN);
+	/* Go on with a fuller one while that is possible. */
 	if (!larger)
-		return -ENOMEM;
+		return set->used < (1UL << set->bits) / 8 * 7 ? 0 : -ENOMEM;
 	for (i = 0; i < 1UL << set->bits; i++)
 		if (set->slots[i] && set->slots[i] != REMOVED)
 			insert(larger, set->slots[i]);
@@ -106,9 +109,9 @@ int qcow2_overlap_add(struct qcow2_overlap *o, u64 off, u64 len)
 
 	mutex_lock(&o->lock);
 	for (; len && cluster <= end && !err; cluster++) {
-		err = grow(o);
-		if (!err)
-			insert(locked_set(o), cluster + 1);
+		/* Without memory this one goes unprotected; that is no reason to fail a write. */
+		if (!grow(o) && !insert(locked_set(o), cluster + 1))
+			err = -EEXIST;
 	}
 	mutex_unlock(&o->lock);
 	return err;
@@ -134,8 +137,9 @@ bool qcow2_overlap_hit(struct qcow2_overlap *o, u64 off, u64 len)
 	bool hit = false;
 
 	rcu_read_lock();
+	/* An empty slot may be taken by another cluster the moment that we look away. */
 	for (; cluster <= end && !hit; cluster++)
-		hit = *find_slot(rcu_dereference(o->set), cluster + 1);
+		hit = READ_ONCE(*find_slot(rcu_dereference(o->set), cluster + 1)) == cluster + 1;
 	rcu_read_unlock();
 	return hit;
 }

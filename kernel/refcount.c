@@ -91,11 +91,20 @@ static u32 index_in_slice(const struct qcow2_refcounts *r, u64 cluster)
 	return cluster & ((1ULL << slice_refs_bits(r)) - 1);
 }
 
-bool qcow2_refcount_has_block(const struct qcow2_refcounts *r, u64 cluster)
+static bool has_block(const struct qcow2_refcounts *r, u64 region)
 {
 	u64 off;
 
-	return block_of(r, cluster, &off) || off;
+	return block_of(r, region << r->block_bits, &off) || off;
+}
+
+bool qcow2_refcount_has_blocks(const struct qcow2_refcounts *r, u64 start, u64 nr)
+{
+	u64 region = start >> r->block_bits, last = (start + nr - 1) >> r->block_bits;
+
+	while (region <= last && has_block(r, region))
+		region++;
+	return region > last;
 }
 
 int qcow2_refcount_read(struct qcow2_refcounts *r, u64 cluster, u64 *refcount)
@@ -143,14 +152,15 @@ int qcow2_refcount_find_free(struct qcow2_refcounts *r, u64 from, u64 to, u32 ma
 	*nr = 0;
 	while (cluster < to && *nr < max && *slices) {
 		s = get_slice(r, cluster);
+		/* What was found so far is good. */
 		if (IS_ERR(s))
-			return PTR_ERR(s);
+			return *nr ? 0 : PTR_ERR(s);
 		next = scan_slice(r, s ? qcow2_slice_data(s) : NULL, cluster, to, max, start, nr);
 		if (s)
 			qcow2_cache_put(s);
 		--*slices;
-		/* The run ended inside of the slice. */
-		if (*nr && next & ((1ULL << slice_refs_bits(r)) - 1))
+		/* The run ended inside of the slice, or right before it. */
+		if (*nr && (next == cluster || next & ((1ULL << slice_refs_bits(r)) - 1)))
 			break;
 		cluster = next;
 	}
@@ -184,7 +194,7 @@ static s64 change_slice(struct qcow2_refcounts *r, u64 start, u64 nr, int delta)
 	}
 	qcow2_cache_change_end(&r->cache, flags);
 	qcow2_cache_put(s);
-	return done ?: -ERANGE;
+	return done ? (s64)done : -ERANGE;
 }
 
 int qcow2_refcount_change(struct qcow2_refcounts *r, u64 start, u64 nr, int delta)
@@ -211,11 +221,14 @@ static int write_block(struct qcow2_refcounts *r, u64 region, u64 at, u64 first,
 {
 	u64 base = region << r->block_bits, c;
 
+	/* The header is in there, too. */
+	if (qcow2_overlap_hit(r->overlap, at << r->h->cluster_bits, 1))
+		return -EUCLEAN;
 	memset(r->buffer, 0, r->h->cluster_size);
 	for (c = max(first, base); c < min(end, base + (1ULL << r->block_bits)); c++)
 		qcow2_refcount_set(r->buffer, r->h->refcount_order, c - base, 1);
-	return qcow2_file_write(r->file, r->buffer, at << r->h->cluster_bits,
-				r->h->cluster_size) ?:
+	return qcow2_commit_write(r->commit, r->buffer, at << r->h->cluster_bits,
+				  r->h->cluster_size) ?:
 	       qcow2_overlap_add(r->overlap, at << r->h->cluster_bits, r->h->cluster_size);
 }
 
@@ -237,7 +250,7 @@ static int add_blocks_within_table(struct qcow2_refcounts *r, u64 from, u64 firs
 
 	for (region = first; region <= last && !err; region++) {
 		at = max(from, region << r->block_bits);
-		if (qcow2_refcount_has_block(r, region << r->block_bits))
+		if (has_block(r, region))
 			continue;
 		err = write_block(r, region, at, at, at + 1);
 		if (err)
@@ -266,6 +279,8 @@ static int build_table(struct qcow2_refcounts *r, u64 at, u64 table_clusters, u6
 	u64 bytes = table_clusters << r->h->cluster_bits;
 	int err;
 
+	if (qcow2_overlap_hit(r->overlap, at << r->h->cluster_bits, (end - at) << r->h->cluster_bits))
+		return -EUCLEAN;
 	err = qcow2_table_alloc(t, at << r->h->cluster_bits, bytes / sizeof(__be64));
 	if (err)
 		return err;
@@ -275,10 +290,12 @@ static int build_table(struct qcow2_refcounts *r, u64 at, u64 table_clusters, u6
 			cpu_to_be64((at + table_clusters + i) << r->h->cluster_bits);
 		err = write_block(r, region + i, at + table_clusters + i, at, end);
 	}
-	err = err ?: qcow2_file_write(r->file, t->entries, t->off, bytes) ?:
+	err = err ?: qcow2_commit_write(r->commit, t->entries, t->off, bytes) ?:
 	      qcow2_overlap_add(r->overlap, t->off, bytes);
-	if (err)
+	if (err) {
+		qcow2_overlap_remove(r->overlap, t->off, (end - at) << r->h->cluster_bits);
 		qcow2_table_free(t);
+	}
 	return err;
 }
 
@@ -304,7 +321,9 @@ static int grow_table(struct qcow2_refcounts *r, u64 from, u64 regions, u64 limi
 	int err;
 
 	/* By half, so that it does not happen often; at least what is asked for. */
-	clusters = DIV_ROUND_UP(max(regions, (u64)r->table.nr + r->table.nr / 2), per_cluster);
+	clusters = min_t(u64, r->table.nr + r->table.nr / 2,
+			 QCOW2_MAX_REFTABLE_BYTES / sizeof(__be64));
+	clusters = DIV_ROUND_UP(max(regions, clusters), per_cluster);
 	do {
 		blocks = need;
 		end = from + clusters + blocks;

@@ -77,8 +77,8 @@ int qcow2_refcount_read(struct qcow2_refcounts *r, u64 cluster, u64 *refcount);
 int qcow2_refcount_find_free(struct qcow2_refcounts *r, u64 from, u64 to, u32 max,
 			     unsigned int *slices, u64 *start, u32 *nr);
 
-/** qcow2_refcount_has_block() - is there a block for this cluster's refcount? */
-bool qcow2_refcount_has_block(const struct qcow2_refcounts *r, u64 cluster);
+/** qcow2_refcount_has_blocks() - are there blocks for the refcounts of all these clusters? */
+bool qcow2_refcount_has_blocks(const struct qcow2_refcounts *r, u64 start, u64 nr);
 
 /**
  * qcow2_refcount_add_blocks() - make blocks for a range that has none
@@ -91,7 +91,7 @@ bool qcow2_refcount_has_block(const struct qcow2_refcounts *r, u64 cluster);
  * refcounts.
  * Grows the table where it must. Several blocks cost no more fsyncs than one.
  * Context: may sleep, under @r->lock. Return: 0; -EFBIG the table cannot be larger;
- * -ENOSPC see @limit_needed; or another errno.
+ * -ENOSPC see @limit_needed; -EUCLEAN metadata lie there; or another errno.
  */
 int qcow2_refcount_add_blocks(struct qcow2_refcounts *r, u64 from, u64 to, u64 limit,
 			      u64 *limit_needed);

@@ -151,11 +151,14 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 	      qcow2_map_make_writable(&l->map, &l->alloc, &l->overlap, fault);
 	if (err == -EINVAL && fault->sentence)
 		*why = fault->sentence;
-	if (err)
-		return err;
-	err = protect_snapshots(l);
-	if (err == -EUCLEAN)
+	if (!err)
+		err = protect_snapshots(l);
+	if (err == -EEXIST) {
+		*why = "metadata overlap, the image is corrupt: run qemu-img check -r all, or attach read-only";
+		err = -EUCLEAN;
+	} else if (err == -EUCLEAN) {
 		*why = "the snapshot table is broken: run qemu-img check -r all, or attach read-only";
+	}
 	return err;
 }
 

@@ -43,9 +43,11 @@ static void space_came(struct qcow2_alloc_waiter *w, int err)
 	qcow2_request_put(req, err);
 }
 
-static int park_for_space(struct qcow2_request *req)
+/* @err: -EAGAIN: for space; -EBUSY: for a commit. */
+static int park_at_alloc(struct qcow2_request *req, int err)
 {
 	req->wait.alloc.resume = space_came;
+	req->wait.alloc.space = err == -EAGAIN;
 	qcow2_alloc_park(&top_of(req)->alloc, &req->wait.alloc);
 	return PARKED;
 }
@@ -57,6 +59,23 @@ static bool claim(struct qcow2_request *req, struct qcow2_claim *c, u64 first, u
 }
 
 /* --- the file's answer ------------------------------------------------------------------ */
+
+/* Dirty tables that are not yet being written: begin to, and wait for that. */
+#define MANY_DIRTY_SLICES	512U
+#define MAX_DIRTY_SLICES	1024U
+
+static void entries_changed(struct qcow2_layer *l)
+{
+	if (READ_ONCE(l->map.cache.nr_dirty) > MANY_DIRTY_SLICES)
+		qcow2_commit_kick(&l->commit);
+	else
+		qcow2_commit_changed(&l->commit);
+}
+
+static bool too_many_dirty(const struct qcow2_layer *l)
+{
+	return READ_ONCE(l->map.cache.nr_dirty) > MAX_DIRTY_SLICES;
+}
 
 static void publish(struct qcow2_part *p)
 {
@@ -72,7 +91,7 @@ static void publish(struct qcow2_part *p)
 		qcow2_alloc_published(&l->alloc, a->run.nr);
 	qcow2_alloc_free(&l->alloc, a->batch);
 	a->batch = NULL;
-	qcow2_commit_changed(&l->commit);
+	entries_changed(l);
 }
 
 static void end_allocation(struct qcow2_part *p, int err)
@@ -84,7 +103,7 @@ static void end_allocation(struct qcow2_part *p, int err)
 		publish(p);
 	} else if (!a->published) {
 		if (!a->reuse)
-			qcow2_alloc_give_back(&l->alloc, &a->run);
+			qcow2_alloc_give_back(&l->alloc, &a->run, true);
 		qcow2_alloc_batch_drop(&l->alloc, a->batch);
 	}
 	qcow2_map_put(&a->place);
@@ -149,7 +168,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 		write_done(p, 0);
 	} else if (ret >= 0 || ret == -EAGAIN || ret == -ENOMEM) {
 		INIT_WORK(&p->work, write_again);
-		queue_work(p->req->target->wq, &p->work);
+		queue_work(p->req->target->part_wq, &p->work);
 	} else {
 		write_done(p, ret);
 	}
@@ -163,6 +182,12 @@ static void submit(struct qcow2_part *p)
 
 	atomic_inc(&p->req->pending);
 	this_cpu_inc(p->req->target->stats->file_writes);
+	p->iocb.ki_ioprio = p->req->ioprio;
+	/* Once writing has stopped, nothing is written that a crash could show. */
+	if (qcow2_commit_stopped(&top_of(p->req)->commit)) {
+		write_done(p, -EIO);
+		return;
+	}
 	if (p->allocates && (p->copy ? qcow2_is_mutant(COPY_AFTER_ENTRY) :
 				       qcow2_is_mutant(DATA_AFTER_ENTRY)))
 		publish(p);
@@ -307,6 +332,25 @@ static int bad_entry(struct qcow2_layer *l, u64 off, const struct qcow2_fault *f
 	return -EIO;
 }
 
+/* Get at entries; what is wrong is logged, and an error that a request may have. */
+static int hold(struct qcow2_request *req, u64 cluster, bool create, struct qcow2_place *place)
+{
+	struct qcow2_layer *l = top_of(req);
+	struct qcow2_fault fault;
+	int err = qcow2_map_hold(&l->map, cluster, create, place, &fault);
+
+	switch (err) {
+	case 0:
+	case -EAGAIN:
+	case -EBUSY:
+	case -ENOENT:
+	case -ENOSPC:
+		return err;
+	default:
+		return qcow2_lookup_failed(l, req->off, err, &fault);
+	}
+}
+
 /*
  * Look at the entries, under the claim: how many clusters, from the first on, want the
  * same done? Return: what, or an errno. @old: (out) the first entry. @frees: (out) some
@@ -347,7 +391,7 @@ static int take_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 	if (frees) {
 		p->a.batch = qcow2_alloc_batch(&l->alloc);
 		if (!p->a.batch)
-			return -EAGAIN;
+			return -EBUSY;
 	}
 	err = qcow2_alloc_take(&l->alloc, plan->nr, &p->a.run);
 	if (err) {
@@ -460,7 +504,7 @@ static void undo_plan(struct qcow2_part *p)
 		qcow2_copy_put(p->req->target->copies, p->copy);
 	if (p->a.reuse)
 		return;
-	qcow2_alloc_give_back(&l->alloc, &p->a.run);
+	qcow2_alloc_give_back(&l->alloc, &p->a.run, false);
 	qcow2_alloc_batch_drop(&l->alloc, p->a.batch);
 }
 
@@ -527,19 +571,19 @@ static int write_allocating(struct qcow2_request *req, u32 *len)
 	struct qcow2_layer *l = top_of(req);
 	struct plan plan = { .off = req->off, .len = *len };
 	struct qcow2_part *p = get_part(req);
-	struct qcow2_fault fault;
 	int err;
 
 	plan.first = plan.off >> l->h.cluster_bits;
 	plan.nr = ((plan.off + plan.len - 1) >> l->h.cluster_bits) - plan.first + 1;
 	plan.nr = min(plan.nr, QCOW2_MAX_FREES);
-	if (!claim(req, &p->a.claim, plan.first, plan.first + plan.nr - 1)) {
+	err = too_many_dirty(l) ? -EBUSY : 0;
+	if (!err && !claim(req, &p->a.claim, plan.first, plan.first + plan.nr - 1))
+		err = PARKED;
+	if (err) {
 		qcow2_part_unget(p);
-		return PARKED;
+		return err;
 	}
-	err = qcow2_map_hold(&l->map, plan.first, true, &p->a.place, &fault);
-	if (err == -EINVAL)
-		err = bad_entry(l, plan.off, &fault);
+	err = hold(req, plan.first, true, &p->a.place);
 	if (!err) {
 		err = prepare(req, p, &plan);
 		if (err)
@@ -646,7 +690,7 @@ static int change_entries(struct qcow2_request *req, struct qcow2_place *place, 
 	u32 i;
 
 	if (!batch)
-		return -EAGAIN;
+		return -EBUSY;
 	*nr = min(*nr, place->left);
 	for (i = 0; i < *nr && !err; i++) {
 		err = qcow2_map_entry(&l->map, place, i, &c, &fault);
@@ -663,7 +707,7 @@ static int change_entries(struct qcow2_request *req, struct qcow2_place *place, 
 			batch_add_cluster(l, batch, &c);
 	}
 	qcow2_alloc_free(&l->alloc, batch);
-	qcow2_commit_changed(&l->commit);
+	entries_changed(l);
 	return err;
 }
 
@@ -682,14 +726,15 @@ static int change_clusters(struct qcow2_request *req, u64 *nr)
 	u64 first = req->off >> l->h.cluster_bits;
 	bool backed = req->target->chain.nr > 1;
 	struct qcow2_claim c;
-	struct qcow2_fault fault;
 	struct qcow2_place place;
-	u32 n = min_t(u64, *nr, QCOW2_MAX_FREES);
+	u32 n = min_t(u64, *nr, qcow2_alloc_max_frees(&l->alloc));
 	int err;
 
+	if (too_many_dirty(l))
+		return -EBUSY;
 	if (!claim(req, &c, first, first + n - 1))
 		return PARKED;
-	err = qcow2_map_hold(&l->map, first, backed, &place, &fault);
+	err = hold(req, first, backed, &place);
 	if (!err) {
 		err = change_entries(req, &place, &n);
 		qcow2_map_put(&place);
@@ -698,8 +743,6 @@ static int change_clusters(struct qcow2_request *req, u64 *nr)
 		/* No table, nothing behind: all of it reads as zeros. */
 		*nr = min(*nr, clusters_in_table(l, req->off));
 		err = 0;
-	} else if (err == -EINVAL) {
-		err = bad_entry(l, req->off, &fault);
 	}
 	qcow2_claim_release(&l->claims, &c);
 	return err;
@@ -738,10 +781,13 @@ static int change_piece(struct qcow2_request *req)
 	u32 in_cluster = req->off & (l->h.cluster_size - 1);
 	u32 len = min_t(u64, req->left, l->h.cluster_size - in_cluster);
 	bool zero = true;
-	int err = 0;
+	int err = 0, gen;
 
-	if (req->op != QCOW2_DISCARD)
+	if (req->op != QCOW2_DISCARD) {
+		gen = qcow2_layer_enter(l);
 		err = reads_zero(req, req->off, len, &zero);
+		qcow2_layer_leave(l, gen);
+	}
 	if (!err && !zero)
 		err = write_extent(req, &len);
 	if (!err)
@@ -779,9 +825,16 @@ static int change_raw(struct qcow2_request *req)
 
 	if (req->op == QCOW2_ZERO_KEEP)
 		err = qcow2_file_zero(f, req->off, req->left);
-	if (err == -EOPNOTSUPP && (req->op != QCOW2_ZERO_KEEP || !f->can_zero))
+	if (err == -EOPNOTSUPP)
 		err = qcow2_file_punch(f, req->off, req->left);
-	return err;
+	switch (err) {
+	case 0:
+	case -EOPNOTSUPP:
+	case -ENOSPC:
+		return err;
+	default:
+		return err == -EDQUOT ? -ENOSPC : -EIO;
+	}
 }
 
 /* --- requests ---------------------------------------------------------------------------- */
@@ -811,8 +864,8 @@ static void write_work(struct work_struct *work)
 	unsigned int noio = memalloc_noio_save();
 	int err = serve(req);
 
-	if (err == -EAGAIN)
-		err = park_for_space(req);
+	if (err == -EAGAIN || err == -EBUSY)
+		err = park_at_alloc(req, err);
 	if (err < 0)
 		req->target->failed(req->target, err, req->off, 0);
 	if (err != PARKED)
