@@ -18,7 +18,7 @@
 #define LOG_MAGIC	0x31676f6c68737263ULL	/* "crshlog1" */
 
 enum log_type {
-	LOG_WRITE,
+	LOG_WRITE,		/* @arg: LOG_FUA: it is durable at once */
 	LOG_ZEROS,		/* a write of zeros */
 	LOG_ALLOCATE,		/* fallocate: @arg is its mode */
 	LOG_DISCARD,		/* of a block device: what was there, or anything else */
@@ -27,6 +27,8 @@ enum log_type {
 	LOG_FSYNC_END,		/* @arg: 0 or an errno; @off: the number of its begin */
 	LOG_MARK,
 };
+
+#define LOG_FUA	1
 
 struct log_record {
 	uint32_t type;
@@ -37,10 +39,8 @@ struct log_record {
 
 /**
  * struct log_header - the first bytes of the file
- * @flags: LOG_BLOCK_DEVICE: the size never changes, and what was never written is poison;
- *	LOG_UNORDERED_MARKS: marks between two fsyncs come before the writes between them
- *	(dm-log-writes).
- * @size: of the file before the first record.
+ * @flags: LOG_BLOCK_DEVICE: the size never changes, and what was never written is poison.
+ * * @size: of the file before the first record.
  */
 struct log_header {
 	uint64_t magic;
@@ -49,7 +49,6 @@ struct log_header {
 };
 
 #define LOG_BLOCK_DEVICE	1
-#define LOG_UNORDERED_MARKS	2
 
 /* One record in memory. @data is NULL where there is none. */
 struct log_op {
