@@ -38,7 +38,11 @@ static uint64_t convert_entry(FILE *out, const struct dm_entry *e, uint32_t sect
 	uint64_t flags = le64toh(e->flags);
 
 	if (flags & ENTRY_MARK) {
-		log_add(out, LOG_MARK, 0, 0, le64toh(e->data_len), (const char *)(e + 1));
+		const char *text = (const char *)(e + 1);
+
+		/* The target makes one of its own at the end. */
+		if (strncmp(text, "dm-log-writes", 13))
+			log_add(out, LOG_MARK, 0, 0, le64toh(e->data_len), text);
 		return 0;
 	}
 	if (flags & ENTRY_DISCARD) {

@@ -250,8 +250,7 @@ static void fill_device(struct job *job)
 static void block_start(struct job *job)
 {
 	char table[256];
-	const char *argv[] = { "dmsetup", "create", DM_NAME, "--noudevsync", "--noudevrules",
-			       "--table", table, NULL };
+	const char *argv[] = { "dmsetup", "create", DM_NAME, "--table", table, NULL };
 
 	fill_device(job);
 	snprintf(table, sizeof(table), "0 %llu log-writes %s %s",
@@ -263,7 +262,7 @@ static void block_start(struct job *job)
 
 static void block_end(struct job *job)
 {
-	const char *argv[] = { "dmsetup", "remove", DM_NAME, "--noudevsync", "--noudevrules", NULL };
+	const char *argv[] = { "dmsetup", "remove", DM_NAME, NULL };
 
 	marks_close(&job->marks);
 	run(argv);
@@ -436,6 +435,8 @@ int main(int argc, char **argv)
 		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(mountpoint))
 		die("%s: %m", mountpoint);
+	/* dmsetup makes its nodes itself. */
+	setenv("DM_DISABLE_UDEV", "1", 1);
 	while (fgets(line, sizeof(line), list)) {
 		if (!parse_line(&job, line))
 			die("a line of six words is wanted: %s", line);
