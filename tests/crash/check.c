@@ -17,13 +17,12 @@ enum use {
 	USE_DATA,
 	USE_COMPRESSED,
 	USE_SNAPSHOTS,
-	USE_BITMAPS,
 	USE_ACTIVE = 0x80,	/* with USE_L2, USE_DATA */
 };
 
 static const char *const use_names[] = {
 	"nothing", "the header", "the refcount table", "a refcount block", "an L1 table",
-	"an L2 table", "data", "compressed data", "the snapshot table", "a bitmap",
+	"an L2 table", "data", "compressed data", "the snapshot table",
 };
 
 /**
@@ -231,30 +230,6 @@ static void walk_snapshots(struct walk *w)
 	refer(w, w->h->snapshots_offset, s.end - w->h->snapshots_offset, USE_SNAPSHOTS);
 }
 
-/* The extension is ignored where its autoclear bit is clear, and its clusters are leaks. */
-static void walk_bitmaps(struct walk *w)
-{
-	uint64_t ext = w->h->bitmaps.off, dir, end;
-
-	if (!w->h->bitmaps.len || !(w->h->autoclear_features & QCOW2_AUTOCLEAR_BITMAPS))
-		return;
-	dir = image_be64(w->img, ext + 16);
-	end = dir + image_be64(w->img, ext + 8);
-	refer(w, dir, end - dir, USE_BITMAPS);
-	while (dir < end) {
-		uint64_t table = image_be64(w->img, dir), sizes = image_be64(w->img, dir + 16);
-		uint64_t entries = image_be64(w->img, dir + 8) >> 32;
-
-		refer(w, table, entries * 8, USE_BITMAPS);
-		for (uint64_t i = 0; i < entries && i < 1 << 20; i++) {
-			uint64_t off = image_be64(w->img, table + i * 8) & QCOW2_ENTRY_OFFSET_MASK;
-
-			refer(w, off, off ? w->h->cluster_size : 0, USE_BITMAPS);
-		}
-		dir = (dir + 24 + (sizes >> 32 & 0xffff) + (uint32_t)sizes + 7) & ~7ULL;
-	}
-}
-
 static void walk_refcounts(struct walk *w)
 {
 	uint64_t table_len = (uint64_t)w->h->refcount_table_clusters << w->h->cluster_bits;
@@ -339,7 +314,6 @@ void check_image(struct check *c, const struct image *img)
 	refer(&w, 0, c->header.cluster_size, USE_HEADER);
 	walk_l1(&w, c->header.l1_table_offset, c->header.l1_size, true);
 	walk_snapshots(&w);
-	walk_bitmaps(&w);
 	walk_refcounts(&w);
 	compare(&w);
 	free(w.refs);

@@ -136,7 +136,7 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 	if (!log_load(&j->log, log, &why))
 		return wrong(j, "the log %s", why);
 	if (!replay_start(&j->replay, &j->log, image))
-		return wrong(j, "%s cannot be read, or is no image of this log", image);
+		return wrong(j, "%s cannot be read, or is no image of this log, or became too big", image);
 	if (base_path && !base_load(&j->base, base_path))
 		return wrong(j, "%s cannot be read", base_path);
 

@@ -39,12 +39,12 @@
 #include <getopt.h>
 #include <linux/falloc.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -64,7 +64,7 @@ struct held {
 	size_t len;
 	off_t off;
 	unsigned int others;	/* goes on after so many more requests, */
-	int64_t until;		/* or at this time, in microseconds */
+	unsigned int idle;	/* or when there was nothing to do so many times */
 };
 
 static struct store store;
@@ -92,14 +92,6 @@ static uint32_t chance(uint32_t below)
 {
 	seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
 	return (seed >> 33) % below;
-}
-
-static int64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000LL + ts.tv_nsec / 1000;
 }
 
 static void record(enum log_type type, uint32_t arg, uint64_t off, uint64_t len, const void *data)
@@ -249,13 +241,13 @@ static void do_write(fuse_req_t req, const char *data, size_t len, off_t off)
 	fuse_reply_write(req, len);
 }
 
-/* Do the ones whose turn has come; all of them if there is nothing else to do. */
-static void do_held(int64_t time)
+/* Do the ones whose turn has come. */
+static void do_held(void)
 {
 	for (unsigned int i = 0; i < held_count;) {
 		struct held h = held[i];
 
-		if (h.others && h.until > time) {
+		if (h.others && h.idle) {
 			i++;
 			continue;
 		}
@@ -272,8 +264,17 @@ static void do_held(int64_t time)
 static void pass(void)
 {
 	for (unsigned int i = 0; i < held_count; i++)
-		held[i].others -= held[i].others > 0;
-	do_held(now());
+		held[i].others--;
+	do_held();
+}
+
+/* None: perhaps everybody waits for one that is held. Others may run before the next look. */
+static void idle(void)
+{
+	for (unsigned int i = 0; i < held_count; i++)
+		held[i].idle--;
+	do_held();
+	sched_yield();
 }
 
 /* Keep a request for later, some for long. Return: false if it is to be done now. */
@@ -287,7 +288,7 @@ static bool hold(fuse_req_t req, const char *data, size_t len, off_t off)
 	*h = (struct held) {
 		.req = req, .len = len, .off = off,
 		.others = 2 + chance(is_long ? 200 : 6),
-		.until = now() + (is_long ? 20000 : 1000),
+		.idle = 2 + chance(is_long ? 400 : 20),
 	};
 	if (data) {
 		h->data = malloc(len);
@@ -433,18 +434,6 @@ static void load(const char *path)
 	store_truncate(&store, off);
 }
 
-/* Milliseconds until a held request is due; -1 if there is none. */
-static int patience(void)
-{
-	int64_t first = INT64_MAX, time = now();
-
-	for (unsigned int i = 0; i < held_count; i++)
-		first = held[i].until < first ? held[i].until : first;
-	if (!held_count)
-		return -1;
-	return first <= time ? 0 : (first - time + 999) / 1000;
-}
-
 static int serve(struct fuse_session *se)
 {
 	struct pollfd fd = { .fd = fuse_session_fd(se), .events = POLLIN };
@@ -452,8 +441,8 @@ static int serve(struct fuse_session *se)
 	int err = 0;
 
 	while (!fuse_session_exited(se)) {
-		if (poll(&fd, 1, patience()) == 0) {
-			do_held(now());
+		if (poll(&fd, 1, held_count ? 0 : -1) == 0) {
+			idle();
 			continue;
 		}
 		err = fuse_session_receive_buf(se, &buf);

@@ -17,6 +17,7 @@
  *		no-fallocate, no-punch	recfs cannot
  *		no-discard		the disk takes none
  *		idle=MS			between the workload and detach
+ *		mutant=N		of kernel/mutant.h; needs the test build
  *		at=N:COMMAND		a command for recfs when N operations have started; + for blanks
  *
  *	--recfs PROGRAM
@@ -46,6 +47,7 @@
 #define DM_NAME		"crash"
 #define NBD		"/dev/nbd0"
 #define MAX_CHAIN	8
+#define MOST_SIZE	"268435456"	/* of an image; the disks are small */
 
 extern char **environ;
 
@@ -98,6 +100,7 @@ struct job {
 	unsigned int most;
 	unsigned int hold;
 	unsigned int idle;
+	unsigned int mutant;
 	uint64_t cache;
 	bool buffered;
 	bool no_fallocate;
@@ -130,6 +133,8 @@ static void take_option(struct job *job, char *option)
 		job->hold = number;
 	else if (!strcmp(option, "idle"))
 		job->idle = number;
+	else if (!strcmp(option, "mutant"))
+		job->mutant = number;
 	else if (!strcmp(option, "cache"))
 		job->cache = number;
 	else if (!strcmp(option, "buffered"))
@@ -170,9 +175,9 @@ static void recfs_start(struct job *job)
 	char hold[16], seed[32], path[8192];
 	const char *argv[16] = {
 		recfs, "--foreground", "--load", job->image, "--log", job->log,
-		"--hold", hold, "--seed", seed,
+		"--hold", hold, "--seed", seed, "--size", MOST_SIZE,
 	};
-	unsigned int n = 10;
+	unsigned int n = 12;
 
 	sprintf(hold, "%u", job->hold);
 	sprintf(seed, "%llu", (unsigned long long)job->seed);
@@ -354,6 +359,21 @@ static uint32_t cluster_sectors(const char *path)
 	return size / SECTOR;
 }
 
+/* The ordinary build has no such parameter, and makes no mistakes. */
+static void set_mutant(unsigned int mutant)
+{
+	const char *path = "/sys/module/qcow2blk/parameters/mutant";
+	FILE *out = fopen(path, "we");
+
+	if (!out && mutant)
+		die("%s: %m", path);
+	if (!out)
+		return;
+	fprintf(out, "%u", mutant);
+	if (fclose(out))
+		die("%s: %m", path);
+}
+
 static void record(struct job *job)
 {
 	bool block = !strcmp(job->store, "block");
@@ -369,6 +389,7 @@ static void record(struct job *job)
 		block_start(job);
 	else
 		recfs_start(job);
+	set_mutant(job->mutant);
 	if (use_qemu)
 		qemu_attach(job);
 	else

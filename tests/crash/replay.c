@@ -324,6 +324,8 @@ bool replay_start(struct replay *r, const struct log *log, const char *image)
 
 	memset(r, 0, sizeof(*r));
 	r->log = log;
+	if (most > REPLAY_MAX_SIZE)
+		return false;
 	r->durable = calloc(log->count + 1, sizeof(*r->durable));
 	r->first = calloc(log->count + 1, sizeof(*r->first));
 	r->optional = calloc(log->count + 1, sizeof(*r->optional));

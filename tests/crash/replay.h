@@ -36,7 +36,13 @@ struct replay {
 	bool *chosen;
 };
 
-/* @image: the file before the log; the rest of a block device is poison. */
+/* Images are small; one that has grown to more is not looked at. */
+#define REPLAY_MAX_SIZE	(1ULL << 30)
+
+/*
+ * @image: the file before the log; the rest of a block device is poison. Return: false if it cannot
+ * be read, or is not what the log says, or became too big.
+ */
 bool replay_start(struct replay *r, const struct log *log, const char *image);
 void replay_end(struct replay *r);
 

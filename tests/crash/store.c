@@ -40,6 +40,8 @@ static int allocate(struct store *s, uint64_t off, uint64_t len)
 		return -ENOSPC;
 	memset(s->allocated + first, 1, end - first);
 	s->used += more;
+	if (s->top < end)
+		s->top = end;
 	return 0;
 }
 
@@ -48,6 +50,7 @@ static void release(struct store *s, uint64_t off, uint64_t len)
 {
 	uint64_t end = (off + len) / STORE_BLOCK;
 
+	end = end < s->top ? end : s->top;
 	for (uint64_t i = (off + STORE_BLOCK - 1) / STORE_BLOCK; i < end; i++) {
 		s->used -= s->allocated[i] ? STORE_BLOCK : 0;
 		s->allocated[i] = 0;

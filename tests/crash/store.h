@@ -19,6 +19,7 @@
  * @used: bytes allocated, a multiple of STORE_BLOCK.
  * @capacity: most bytes that may be allocated.
  * @allocated: a byte for each block.
+ * @top: no block from this one on is allocated.
  */
 struct store {
 	char *data;
@@ -27,6 +28,7 @@ struct store {
 	uint64_t used;
 	uint64_t capacity;
 	char *allocated;
+	uint64_t top;
 };
 
 /* Return: false if there is no memory. */
