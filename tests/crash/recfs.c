@@ -10,6 +10,7 @@
  *	ctl	takes commands, one a write, EINVAL if it is none; reads as counters.
  *
  *	--load FILE	what the image is at the start
+ *	--poison BYTES	make it so long, with somebody else's data: it is a block device's content
  *	--log FILE	the log (see log.h); without it there is none
  *	--size BYTES	room for the image, default 1 TiB; memory is used for what is written
  *	--no-fallocate, --no-punch	a store that cannot: EOPNOTSUPP
@@ -25,6 +26,8 @@
  *	clear		nothing fails any more
  *	capacity N	bytes that the image may occupy: ENOSPC for what needs more
  *	hold PERCENT	as --hold
+ *	catch LBA	hold the next read or write of this sector of the disk (see sector.h), and for
+ *			long
  *	flush		the log, to its file
  *
  * It is one thread: the log is exact. A write is in the log before its answer is sent. A write
@@ -39,7 +42,6 @@
 #include <getopt.h>
 #include <linux/falloc.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +50,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "sector.h"
 #include "store.h"
 
 #define MAX_HELD	24
@@ -72,6 +75,7 @@ static struct faults faults;
 static FILE *log_file;
 static bool can_allocate = true, can_punch = true;
 static unsigned int hold_percent;
+static uint64_t catch_lba = UINT64_MAX;
 static uint64_t seed = 1, fsyncs;
 static struct held held[MAX_HELD];
 static unsigned int held_count;
@@ -274,21 +278,38 @@ static void idle(void)
 	for (unsigned int i = 0; i < held_count; i++)
 		held[i].idle--;
 	do_held();
-	sched_yield();
+	usleep(20);
+}
+
+/* Does a request touch the sector of the disk that is to be caught? */
+static bool is_caught(const char *data, size_t len)
+{
+	struct sector_id id;
+
+	for (size_t at = 0; catch_lba != UINT64_MAX && at + SECTOR <= len; at += SECTOR) {
+		if (sector_identify(data + at, &id) == SECTOR_DATA && id.lba == catch_lba)
+			return true;
+	}
+	return false;
 }
 
 /* Keep a request for later, some for long. Return: false if it is to be done now. */
 static bool hold(fuse_req_t req, const char *data, size_t len, off_t off)
 {
-	bool is_long = !chance(6);
+	bool caught = data ? is_caught(data, len) :
+			     is_caught(store.data + off, store_readable(&store, off, len));
+	bool is_long = caught || !chance(6);
+	unsigned int others = caught ? 40 : 2, idle = caught ? 100 : 1;
 	struct held *h = &held[held_count];
 
-	if (held_count == MAX_HELD || chance(100) >= hold_percent)
+	if (held_count == MAX_HELD || (!caught && chance(100) >= hold_percent))
 		return false;
+	if (caught)
+		catch_lba = UINT64_MAX;
 	*h = (struct held) {
 		.req = req, .len = len, .off = off,
-		.others = 2 + chance(is_long ? 200 : 6),
-		.idle = 2 + chance(is_long ? 400 : 20),
+		.others = others + chance(is_long ? 100 : 6),
+		.idle = idle + chance(is_long ? 60 : 6),
 	};
 	if (data) {
 		h->data = malloc(len);
@@ -335,6 +356,8 @@ static bool command(const char *text)
 		store.capacity = n;
 	else if (sscanf(text, "hold %llu", &n) == 1)
 		hold_percent = n;
+	else if (sscanf(text, "catch %llu", &n) == 1)
+		catch_lba = n;
 	else if (!strcmp(text, "flush"))
 		return !log_file || !fflush(log_file);
 	else
@@ -457,8 +480,21 @@ static int serve(struct fuse_session *se)
 	return err < 0;
 }
 
+/* Whole sectors after the image up to the end. */
+static void poison(uint64_t end)
+{
+	char sector[SECTOR];
+
+	sector_poison(sector);
+	for (uint64_t off = (store.size + SECTOR - 1) / SECTOR * SECTOR; off < end; off += SECTOR) {
+		if (store_write(&store, sector, SECTOR, off))
+			die("--size is too small");
+	}
+}
+
 static const struct option options[] = {
 	{ "load", required_argument, NULL, 'l' },
+	{ "poison", required_argument, NULL, 'i' },
 	{ "log", required_argument, NULL, 'o' },
 	{ "size", required_argument, NULL, 's' },
 	{ "no-fallocate", no_argument, NULL, 'f' },
@@ -475,7 +511,7 @@ int main(int argc, char **argv)
 	char *fuse_argv[] = { "recfs", "-oallow_other,fsname=recfs,default_permissions", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(2, fuse_argv);
 	const char *image = NULL, *log_path = NULL;
-	uint64_t size = 1ULL << 40;
+	uint64_t size = 1ULL << 40, device_size = 0;
 	bool foreground = false;
 	struct fuse_session *se;
 	int option, status;
@@ -483,6 +519,7 @@ int main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'l': image = optarg; break;
+		case 'i': device_size = strtoull(optarg, NULL, 0); break;
 		case 'o': log_path = optarg; break;
 		case 's': size = strtoull(optarg, NULL, 0); break;
 		case 'f': can_allocate = false; break;
@@ -499,12 +536,13 @@ int main(int argc, char **argv)
 		die("no memory");
 	if (image)
 		load(image);
+	poison(device_size);
 	if (log_path) {
 		log_file = fopen(log_path, "we");
 		if (!log_file)
 			die("%s: %m", log_path);
 		setvbuf(log_file, log_buffer, _IOFBF, sizeof(log_buffer));
-		log_begin(log_file, 0, store.size);
+		log_begin(log_file, device_size ? LOG_BLOCK_DEVICE : 0, store.size);
 		fflush(log_file);
 	}
 

@@ -7,7 +7,8 @@
  *
  *	CHAIN	what lies below the image: raw:FILE or qcow2:FILE, several with a comma between,
  *		or -
- *	STORE	file: recfs; block: dm-log-writes, over a poisoned device
+ *	STORE	file: recfs; loop: a loop device on recfs' file, where requests of 512 bytes can
+ *		overtake each other; block: dm-log-writes. Devices are poisoned
  *	OPTIONS	with a comma between, or -:
  *		ops=N threads=N		of the workload
  *		most=SECTORS		of its longest write
@@ -16,6 +17,8 @@
  *		buffered		through the page cache
  *		no-fallocate, no-punch	recfs cannot
  *		no-discard		the disk takes none
+ *		room=KIB		so much space is left: what is freed is soon used again, and
+ *					writes may fail
  *		idle=MS			between the workload and detach
  *		mutant=N		of kernel/mutant.h; needs the test build
  *		at=N:COMMAND		a command for recfs when N operations have started; + for blanks
@@ -28,6 +31,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +51,7 @@
 #define DM_NAME		"crash"
 #define NBD		"/dev/nbd0"
 #define MAX_CHAIN	8
+#define DEVICE_ROOM	(24ULL << 20)
 #define MOST_SIZE	"268435456"	/* of an image; the disks are small */
 
 extern char **environ;
@@ -100,6 +105,7 @@ struct job {
 	unsigned int most;
 	unsigned int hold;
 	unsigned int idle;
+	uint64_t room;
 	unsigned int mutant;
 	uint64_t cache;
 	bool buffered;
@@ -113,6 +119,8 @@ struct job {
 	char log[4096];
 	uint64_t device_size;
 	pid_t recfs;
+	int ctl;
+	int loop;
 	struct marks marks;
 };
 
@@ -131,6 +139,8 @@ static void take_option(struct job *job, char *option)
 		job->most = number;
 	else if (!strcmp(option, "hold"))
 		job->hold = number;
+	else if (!strcmp(option, "room"))
+		job->room = number << 10;
 	else if (!strcmp(option, "idle"))
 		job->idle = number;
 	else if (!strcmp(option, "mutant"))
@@ -160,6 +170,7 @@ static bool parse_line(struct job *job, const char *line)
 	if (sscanf(line, "%127s %1023s %4095s %15s %llu %1023s", job->name, job->image, job->chain,
 		   job->store, (unsigned long long *)&job->seed, job->text) != 6)
 		return false;
+	job->room = DEVICE_ROOM;
 	job->ops = 200;
 	job->threads = 3;
 	job->most = 128;
@@ -170,10 +181,21 @@ static bool parse_line(struct job *job, const char *line)
 
 /* --- stores --------------------------------------------------------------------------------- */
 
+static bool is_store(const struct job *job, const char *store)
+{
+	return !strcmp(job->store, store);
+}
+
+static void command(const struct job *job, const char *text)
+{
+	if (write(job->ctl, text, strlen(text)) < 0)
+		die("recfs does not take \"%s\": %m", text);
+}
+
 static void recfs_start(struct job *job)
 {
-	char hold[16], seed[32], path[8192];
-	const char *argv[16] = {
+	char hold[16], seed[32], size[32], path[8192];
+	const char *argv[20] = {
 		recfs, "--foreground", "--load", job->image, "--log", job->log,
 		"--hold", hold, "--seed", seed, "--size", MOST_SIZE,
 	};
@@ -185,6 +207,11 @@ static void recfs_start(struct job *job)
 		argv[n++] = "--no-fallocate";
 	if (job->no_punch)
 		argv[n++] = "--no-punch";
+	sprintf(size, "%llu", (unsigned long long)job->device_size);
+	if (is_store(job, "loop")) {
+		argv[n++] = "--poison";
+		argv[n++] = size;
+	}
 	argv[n] = mountpoint;
 	job->recfs = start(argv);
 	snprintf(path, sizeof(path), "%s/mark", mountpoint);
@@ -194,12 +221,21 @@ static void recfs_start(struct job *job)
 		usleep(1000);
 	}
 	marks_open_file(&job->marks, path);
+	snprintf(path, sizeof(path), "%s/ctl", mountpoint);
+	job->ctl = open(path, O_WRONLY | O_CLOEXEC);
+	if (job->ctl < 0)
+		die("%s: %m", path);
 	snprintf(job->path, sizeof(job->path), "%s/image", mountpoint);
+	if (job->room != DEVICE_ROOM && is_store(job, "file")) {
+		sprintf(path, "capacity %llu", (unsigned long long)job->device_size);
+		command(job, path);
+	}
 }
 
 static void recfs_end(struct job *job)
 {
 	marks_close(&job->marks);
+	close(job->ctl);
 	for (int tries = 0; umount(mountpoint); tries++) {
 		if (tries > 5000)
 			die("%s: cannot be unmounted: %m", mountpoint);
@@ -208,17 +244,33 @@ static void recfs_end(struct job *job)
 	wait_for(job->recfs, recfs);
 }
 
-static void recfs_command(void *data)
+static void loop_start(struct job *job)
+{
+	struct loop_config config = { .block_size = SECTOR, .info.lo_flags = LO_FLAGS_DIRECT_IO };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+
+	config.fd = open(job->path, O_RDWR | O_CLOEXEC);
+	snprintf(job->path, sizeof(job->path), "/dev/loop%d", number);
+	job->loop = open(job->path, O_RDWR | O_CLOEXEC);
+	if (number < 0 || job->loop < 0 || ioctl(job->loop, LOOP_CONFIGURE, &config))
+		die("%s: no loop device: %m", job->name);
+	close(config.fd);
+	close(control);
+}
+
+static void loop_end(struct job *job)
+{
+	if (ioctl(job->loop, LOOP_CLR_FD))
+		die("%s: %m", job->path);
+	close(job->loop);
+}
+
+static void recfs_event(void *data)
 {
 	struct job *job = data;
-	char path[8192];
-	int fd;
 
-	snprintf(path, sizeof(path), "%s/ctl", mountpoint);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, job->command, strlen(job->command)) < 0)
-		die("recfs does not take \"%s\": %m", job->command);
-	close(fd);
+	command(job, job->command);
 }
 
 /* The image at the start of the device, somebody's old data behind it. */
@@ -229,7 +281,7 @@ static void fill_device(struct job *job)
 	int out = open(data_dev, O_WRONLY | O_CLOEXEC);
 	char poison[SECTOR];
 
-	if (in < 0 || out < 0 || ioctl(out, BLKGETSIZE64, &job->device_size))
+	if (in < 0 || out < 0)
 		die("%s or %s: %m", job->image, data_dev);
 	sector_poison(poison);
 	for (uint64_t off = 0; off < job->device_size; off += sizeof(buf)) {
@@ -261,6 +313,7 @@ static void block_start(struct job *job)
 	snprintf(table, sizeof(table), "0 %llu log-writes %s %s",
 		 (unsigned long long)job->device_size / SECTOR, data_dev, log_dev);
 	run(argv);
+	job->ctl = -1;
 	marks_open_dm(&job->marks, DM_NAME);
 	snprintf(job->path, sizeof(job->path), "/dev/mapper/%s", DM_NAME);
 }
@@ -374,9 +427,19 @@ static void set_mutant(unsigned int mutant)
 		die("%s: %m", path);
 }
 
+/* Of a device that the image lies on, or of what a file may occupy. */
+static void find_size(struct job *job)
+{
+	struct stat st;
+
+	if (stat(job->image, &st))
+		die("%s: %m", job->image);
+	job->device_size = (st.st_size + job->room + 4095) / 4096 * 4096;
+}
+
 static void record(struct job *job)
 {
-	bool block = !strcmp(job->store, "block");
+	bool block = is_store(job, "block");
 	struct workload w = {
 		.cluster = cluster_sectors(job->image), .ops = job->ops, .threads = job->threads,
 		.most = job->most, .seed = job->seed, .run = job->seed & 0x7fffffff,
@@ -385,10 +448,13 @@ static void record(struct job *job)
 	unsigned int failed;
 	char text[64];
 
+	find_size(job);
 	if (block)
 		block_start(job);
 	else
 		recfs_start(job);
+	if (is_store(job, "loop"))
+		loop_start(job);
 	set_mutant(job->mutant);
 	if (use_qemu)
 		qemu_attach(job);
@@ -396,9 +462,10 @@ static void record(struct job *job)
 		index = attach(job);
 	w.fd = open_disk(index, &w.sectors);
 	w.marks = job->marks;
+	w.ctl = job->hold ? job->ctl : -1;
 	w.sectors /= SECTOR;
 	if (job->command[0]) {
-		w.event = recfs_command;
+		w.event = recfs_event;
 		w.event_data = job;
 		w.event_at = job->at;
 	}
@@ -411,11 +478,13 @@ static void record(struct job *job)
 	err = detach(index);
 	sprintf(text, "%c,%u", err ? 'x' : 'c', WORKLOAD_DETACH_ID(&w));
 	marks_put(&job->marks, text);
+	if (is_store(job, "loop"))
+		loop_end(job);
 	if (block)
 		block_end(job);
 	else
 		recfs_end(job);
-	if (failed && !job->command[0])
+	if (failed && !job->command[0] && job->room == DEVICE_ROOM)
 		die("%s: %u operations failed", job->name, failed);
 	if (err && !job->command[0])
 		die("%s: detach: %s", job->name, strerror(-err));

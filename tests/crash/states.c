@@ -86,6 +86,7 @@ static bool is_new(uint64_t hash)
  * struct job - a line of the list
  * @points: in the log, at which there may be crashes: before each change, and before each
  *	fsync has ended.
+ * @stretches: the first of them after each fsync.
  * @complaints: printed so far.
  */
 struct job {
@@ -96,6 +97,8 @@ struct job {
 	struct judge judge;
 	size_t *points;
 	size_t point_count;
+	size_t *stretches;
+	size_t stretch_count;
 	uint64_t random;
 	unsigned int complaints;
 	uint64_t states;
@@ -125,20 +128,27 @@ static void complain(struct job *job, size_t point, bool keep)
 static void find_points(struct job *job)
 {
 	const struct log *log = &job->judge.log;
-	bool changed = false;
+	bool changed = false, ended = false;
 
 	job->points = calloc(log->count + 1, sizeof(*job->points));
+	job->stretches = calloc(log->count + 1, sizeof(*job->stretches));
 	job->point_count = 0;
-	if (!job->points)
+	job->stretch_count = 0;
+	if (!job->points || !job->stretches)
 		die("no memory");
 	for (size_t i = 0; i <= log->count; i++) {
 		bool change = i == log->count || replay_changes(&log->ops[i]);
 		bool end = i < log->count && log->ops[i].type == LOG_FSYNC_END;
 
-		if (changed && (change || end))
+		if (!change && !end)
+			continue;
+		if (changed) {
+			if (!job->point_count || ended)
+				job->stretches[job->stretch_count++] = job->point_count;
 			job->points[job->point_count++] = i;
-		/* An fsync's end alone makes the state before the next change a stricter one. */
-		changed = change || end;
+		}
+		changed = true;
+		ended = end;
 	}
 }
 
@@ -204,6 +214,16 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Of a random stretch between two fsyncs: short ones are where tables are written. */
+static size_t draw_in_stretch(struct job *job)
+{
+	size_t stretch = rig_random(&job->random) % job->stretch_count;
+	size_t first = job->stretches[stretch];
+	size_t end = stretch + 1 < job->stretch_count ? job->stretches[stretch + 1] : job->point_count;
+
+	return job->points[first + rig_random(&job->random) % (end - first)];
+}
+
 /* Points in ascending order, so that what is certain only grows. */
 static size_t *draw_points(struct job *job, size_t count)
 {
@@ -212,7 +232,8 @@ static size_t *draw_points(struct job *job, size_t count)
 	if (!points)
 		die("no memory");
 	for (size_t i = 0; i < count; i++)
-		points[i] = job->points[rig_random(&job->random) % job->point_count];
+		points[i] = i % 2 ? draw_in_stretch(job) :
+				    job->points[rig_random(&job->random) % job->point_count];
 	qsort(points, count, sizeof(*points), by_value);
 	return points;
 }
@@ -284,6 +305,7 @@ static bool run_job(struct job *job, uint64_t want)
 				good &= judge_samples(job, want);
 		}
 		free(job->points);
+		free(job->stretches);
 	}
 	judge_end(&job->judge);
 	return good;

@@ -4,6 +4,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "workload.h"
 
 #define HOT_SPOTS	6
+#define PLAN_MAX	6
 #define MOST_READ	16U	/* sectors: as many as a mark has room for */
 
 enum op_type { OP_WRITE = 'w', OP_ZEROES = 'z', OP_DISCARD = 'd', OP_READ = 'r', OP_FLUSH = 'f' };
@@ -24,6 +26,7 @@ struct op {
 	enum op_type type;
 	uint64_t lba;
 	uint64_t count;
+	bool slow;
 };
 
 /* What the threads of one run share. */
@@ -34,6 +37,7 @@ struct shared {
 	unsigned int id;		/* last one given out */
 	unsigned int failed;
 	bool is_file;
+	uint64_t slow;			/* sector plus one that a slow request is at, or 0 */
 };
 
 struct thread {
@@ -42,6 +46,8 @@ struct thread {
 	uint64_t random;
 	char *buf;
 	char mark[MARK_MAX + 64];	/* of what is done already, to go with the next one */
+	struct op plan[PLAN_MAX];	/* what comes next, last first */
+	unsigned int planned;
 };
 
 static uint64_t below(struct thread *t, uint64_t limit)
@@ -103,12 +109,67 @@ static void draw_next(struct thread *t, struct op *op)
 	op->lba = __atomic_fetch_add(&t->shared->next, op->count, __ATOMIC_RELAXED);
 }
 
+static void plan(struct thread *t, enum op_type type, uint64_t lba, uint64_t count)
+{
+	t->plan[t->planned++] = (struct op) { .type = type, .lba = lba, .count = count };
+}
+
+static uint64_t any_place(struct thread *t)
+{
+	return below(t, t->shared->w->sectors);
+}
+
+/*
+ * A request that takes long, for others to get ahead of: only where the store can hold it. Between
+ * its start and its end its cluster is made durable as it is, or is given up, and its space
+ * taken by another. Mostly it goes to a cluster that was just written, and needs no new space.
+ */
+static void draw_slow(struct thread *t, struct op *op)
+{
+	const struct workload *w = t->shared->w;
+
+	op->type = below(t, 4) ? OP_WRITE : OP_READ;
+	op->lba = draw_place(t);
+	op->count = w->cluster;
+	op->slow = true;
+	if (below(t, 3)) {
+		t->plan[t->planned++] = *op;
+		*op = (struct op) { .type = OP_WRITE, .lba = op->lba, .count = w->cluster };
+	}
+}
+
+/* Somebody's request is slow. */
+static void plan_overtaking(struct thread *t, uint64_t lba)
+{
+	const struct workload *w = t->shared->w;
+
+	if (!below(t, 3)) {
+		plan(t, OP_FLUSH, 0, 0);
+		return;
+	}
+	plan(t, OP_WRITE, any_place(t), w->cluster);
+	plan(t, OP_WRITE, any_place(t), 1);
+	plan(t, OP_FLUSH, 0, 0);
+	plan(t, OP_WRITE, any_place(t), w->cluster);
+	plan(t, OP_FLUSH, 0, 0);
+	plan(t, OP_DISCARD, lba / w->cluster * w->cluster, w->cluster);
+}
+
 static void draw(struct thread *t, struct op *op)
 {
 	const struct workload *w = t->shared->w;
-	uint64_t most = w->most;
+	uint64_t most = w->most, slow = 0;
 
-	if (below(t, 100) < 12) {
+	op->slow = false;
+	if (!t->planned && w->ctl >= 0)
+		slow = __atomic_exchange_n(&t->shared->slow, 0, __ATOMIC_RELAXED);
+	if (slow)
+		plan_overtaking(t, slow - 1);
+	if (t->planned) {
+		*op = t->plan[--t->planned];
+	} else if (w->ctl >= 0 && below(t, 100) < 4) {
+		draw_slow(t, op);
+	} else if (below(t, 100) < 12) {
 		draw_next(t, op);
 	} else {
 		op->type = draw_type(t);
@@ -186,8 +247,20 @@ static void note_values(struct thread *t, const struct op *op, unsigned int id)
 	strcpy(end, ";");
 }
 
+static void be_slow(struct thread *t, const struct op *op)
+{
+	char text[64];
+	int len = sprintf(text, "catch %llu", (unsigned long long)op->lba);
+
+	if (write(t->shared->w->ctl, text, len) != len)
+		die("recfs does not take a command: %m");
+	__atomic_store_n(&t->shared->slow, op->lba + 1, __ATOMIC_RELAXED);
+}
+
 static int perform(struct thread *t, const struct op *op, unsigned int id)
 {
+	if (op->slow)
+		be_slow(t, op);
 	switch (op->type) {
 	case OP_WRITE:
 		return write_all(t, op, id);

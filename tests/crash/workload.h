@@ -20,6 +20,7 @@
  * @most: sectors of the longest write.
  * @seed: of everything.
  * @run: a number for this run's sectors, see sector.h.
+ * @ctl: of recfs, or -1: to hold what shall be overtaken.
  * @event: called when @event_at operations have started, by one of the threads; or NULL.
  */
 struct workload {
@@ -32,6 +33,7 @@ struct workload {
 	uint64_t seed;
 	uint32_t run;
 	struct marks marks;
+	int ctl;
 	void (*event)(void *data);
 	void *event_data;
 	unsigned int event_at;
