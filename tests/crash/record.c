@@ -17,8 +17,9 @@
  *		buffered		through the page cache
  *		no-fallocate, no-punch	recfs cannot
  *		no-discard		the disk takes none
- *		room=KIB		so much space is left: what is freed is soon used again, and
- *					writes may fail
+ *		room=KIB		so much space is left: with little of it what is freed is soon
+ *					used again
+ *		may-fail		the workload's requests, for want of room or by a command
  *		idle=MS			between the workload and detach
  *		mutant=N		of kernel/mutant.h; needs the test build
  *		at=N:COMMAND		a command for recfs when N operations have started; + for blanks
@@ -30,6 +31,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <libmnl/libmnl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <spawn.h>
@@ -112,6 +114,7 @@ struct job {
 	bool no_fallocate;
 	bool no_punch;
 	bool no_discard;
+	bool may_fail;
 	unsigned int at;
 	char command[128];
 
@@ -155,6 +158,8 @@ static void take_option(struct job *job, char *option)
 		job->no_punch = true;
 	else if (!strcmp(option, "no-discard"))
 		job->no_discard = true;
+	else if (!strcmp(option, "may-fail"))
+		job->may_fail = true;
 	else if (!strcmp(option, "at") && sscanf(value + 1, "%u:%127s", &job->at, job->command) == 2)
 		for (char *c = job->command; *c; c++)
 			*c = *c == '+' ? ' ' : *c;
@@ -226,7 +231,7 @@ static void recfs_start(struct job *job)
 	if (job->ctl < 0)
 		die("%s: %m", path);
 	snprintf(job->path, sizeof(job->path), "%s/image", mountpoint);
-	if (job->room != DEVICE_ROOM && is_store(job, "file")) {
+	if (job->may_fail && is_store(job, "file")) {
 		sprintf(path, "capacity %llu", (unsigned long long)job->device_size);
 		command(job, path);
 	}
@@ -387,12 +392,27 @@ static int open_disk(int index, uint64_t *bytes)
 	return fd;
 }
 
+static int detach_index;
+
+static void put_force(struct nlmsghdr *nlh)
+{
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, detach_index);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, QCOW2BLK_F_FORCE);
+}
+
+/* A disk that cannot be made durable goes all the same. Return: 0 or negative errno. */
 static int detach(int index)
 {
 	const char *argv[] = { "qemu-nbd", "-d", NBD, NULL };
 
-	if (!use_qemu)
-		return rig_detach(index);
+	if (!use_qemu) {
+		int err = rig_detach(index);
+
+		detach_index = index;
+		if (err && rig_send(QCOW2BLK_CMD_DETACH, put_force, NULL))
+			die("qcow%d cannot be detached", index);
+		return err;
+	}
 	run(argv);
 	usleep(300000);		/* the daemon ends some time later */
 	return 0;
@@ -437,7 +457,8 @@ static void find_size(struct job *job)
 	job->device_size = (st.st_size + job->room + 4095) / 4096 * 4096;
 }
 
-static void record(struct job *job)
+/* Return: false if something failed that should not. */
+static bool record(struct job *job)
 {
 	bool block = is_store(job, "block");
 	struct workload w = {
@@ -484,10 +505,11 @@ static void record(struct job *job)
 		block_end(job);
 	else
 		recfs_end(job);
-	if (failed && !job->command[0] && job->room == DEVICE_ROOM)
-		die("%s: %u operations failed", job->name, failed);
-	if (err && !job->command[0])
-		die("%s: detach: %s", job->name, strerror(-err));
+	if ((failed || err) && !job->may_fail) {
+		printf("%s: %u operations failed; detach: %s\n", job->name, failed, strerror(-err));
+		return false;
+	}
+	return true;
 }
 
 /* --- all of it ------------------------------------------------------------------------------ */
@@ -504,6 +526,7 @@ int main(int argc, char **argv)
 {
 	static struct job job;
 	char line[8192];
+	bool good = true;
 	int option;
 	FILE *list;
 
@@ -531,8 +554,8 @@ int main(int argc, char **argv)
 		if (!parse_line(&job, line))
 			die("a line of six words is wanted: %s", line);
 		snprintf(job.log, sizeof(job.log), "%s/%s.log", argv[optind + 1], job.name);
-		record(&job);
+		good &= record(&job);
 	}
 	rmdir(mountpoint);
-	return 0;
+	return good ? 0 : 1;
 }

@@ -16,7 +16,7 @@
  *	--check-every N		every Nth state is given to qemu-img check, too; 0: none
  *	--convert-every N	and to qemu-img convert
  *	--export N		write out so many of all states, drawn evenly,
- *	--export-dir DIR	there, with a list of them: NAME IMAGE BASE
+ *	--export-dir DIR	there, with a list of them: NAME FILE
  *	--first			stop at the first state that is wrong
  *	--quiet			no line for a log that is fine
  *
@@ -163,7 +163,7 @@ static void export_state(struct job *job)
 	snprintf(path, sizeof(path), "%s/state-%llu.img", export_dir, (unsigned long long)exported);
 	if (!image_save(&job->judge.replay.state, path))
 		die("%s: %m", path);
-	fprintf(export_list, "%s %s %s\n", job->name, path, job->base);
+	fprintf(export_list, "%s %s\n", job->name, path);
 }
 
 static bool second_opinion(struct job *job)
