@@ -50,6 +50,7 @@ module: packages
 
 test-tools:
 	$(MAKE) -C tests/tools
+	$(MAKE) -C tests/crash
 
 demo: packages
 	tests/demo

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <stdlib.h>
+#include <string.h>
+
+#include "journal.h"
+#include "rig.h"
+
+/* --- marks --------------------------------------------------------------------------------- */
+
+/* A number and the comma after it. */
+static bool number(const char **text, const char *end, uint64_t *value)
+{
+	const char *at = *text;
+
+	*value = 0;
+	while (at < end && *at >= '0' && *at <= '9')
+		*value = *value * 10 + *at++ - '0';
+	if (at == *text || (at < end && *at != ','))
+		return false;
+	*text = at < end ? at + 1 : at;
+	return true;
+}
+
+static struct entry *entry_of(struct journal *j, uint64_t id)
+{
+	if (!id || id >= VERSION_INITIAL)
+		return NULL;
+	if (id >= j->count) {
+		uint32_t more = id + 64;
+
+		j->entries = realloc(j->entries, more * sizeof(*j->entries));
+		if (!j->entries)
+			die("no memory");
+		memset(j->entries + j->count, 0, (more - j->count) * sizeof(*j->entries));
+		j->count = more;
+	}
+	return &j->entries[id];
+}
+
+static bool take_start(struct journal *j, char type, uint64_t id, const char *text,
+		       const char *end, size_t place)
+{
+	struct entry *e = entry_of(j, id);
+
+	if (!e || e->type)
+		return false;
+	*e = (struct entry) { .type = type, .start = place, .done = NEVER };
+	if (type == 'f' || type == 'q')
+		return true;
+	return number(&text, end, &e->lba) && number(&text, end, &e->count) &&
+	       e->lba < j->sectors && e->count <= j->sectors - e->lba;
+}
+
+static bool take_end(struct journal *j, char type, uint64_t id, const char *text,
+		     const char *end, size_t place)
+{
+	struct entry *e = entry_of(j, id);
+
+	if (!e || !e->type || e->done != NEVER)
+		return false;
+	if (type == 'v') {
+		e->values = text;
+		e->values_len = end - text;
+	}
+	if (type != 'x')
+		e->done = place;
+	if (e->type == 'q')
+		j->detached = e->done;
+	return true;
+}
+
+static bool take(struct journal *j, const char *text, const char *end, size_t place)
+{
+	uint64_t id;
+	char type;
+
+	if (end - text < 3 || text[1] != ',')
+		return false;
+	type = text[0];
+	text += 2;
+	if (!number(&text, end, &id))
+		return false;
+	if (type == 'b') {
+		j->run = id;
+		return true;
+	}
+	if (strchr("wzdrfq", type))
+		return take_start(j, type, id, text, end, place);
+	if (strchr("cxv", type))
+		return take_end(j, type, id, text, end, place);
+	return false;
+}
+
+bool journal_load(struct journal *j, const struct log *log, const uint32_t *initial,
+		  uint64_t sectors, const char **why)
+{
+	memset(j, 0, sizeof(*j));
+	j->sectors = sectors;
+	j->initial = initial;
+	j->detached = NEVER;
+	j->point = NEVER;
+	j->settled = calloc(sectors + 1, sizeof(*j->settled));
+	j->zeros = calloc(sectors + 1, sizeof(*j->zeros));
+	if (!j->settled || !j->zeros)
+		die("no memory");
+	for (size_t i = 0; i < log->count; i++) {
+		const char *text = log->ops[i].data;
+		const char *end = text + log->ops[i].len;
+
+		if (log->ops[i].type != LOG_MARK)
+			continue;
+		while (text < end) {
+			const char *stop = memchr(text, ';', end - text);
+
+			if (!stop)
+				stop = end;
+			if (stop > text && !take(j, text, stop, i)) {
+				*why = "has a mark that makes no sense";
+				return false;
+			}
+			text = stop + 1;
+		}
+	}
+	return true;
+}
+
+void journal_free(struct journal *j)
+{
+	free(j->entries);
+	free(j->settled);
+	free(j->zeros);
+}
+
+/* --- what may be --------------------------------------------------------------------------- */
+
+static void settle(struct journal *j, size_t flushed)
+{
+	memset(j->settled, 0, j->sectors * sizeof(*j->settled));
+	for (uint32_t id = 1; id < j->count; id++) {
+		const struct entry *e = &j->entries[id];
+
+		if ((e->type != 'w' && e->type != 'z') || e->done == NEVER || e->done >= flushed)
+			continue;
+		for (uint64_t s = e->lba; s < e->lba + e->count; s++) {
+			if (j->settled[s] < e->start + 1)
+				j->settled[s] = e->start + 1;
+		}
+	}
+}
+
+/* Not over when the last settled write of the sector started. */
+static bool may_last(const struct journal *j, const struct entry *e, uint64_t lba)
+{
+	return e->done == NEVER || e->done + 1 > j->settled[lba];
+}
+
+static void find_zeros(struct journal *j)
+{
+	for (uint64_t s = 0; s < j->sectors; s++)
+		j->zeros[s] = !contents[j->initial[s]].hash && !j->settled[s];
+	for (uint32_t id = 1; id < j->count; id++) {
+		const struct entry *e = &j->entries[id];
+
+		if ((e->type != 'z' && e->type != 'd') || e->start >= j->point)
+			continue;
+		for (uint64_t s = e->lba; s < e->lba + e->count; s++)
+			j->zeros[s] |= may_last(j, e, s);
+	}
+}
+
+static void look_at(struct journal *j, size_t flushed, size_t point)
+{
+	if (j->point == NEVER || flushed != j->flushed)
+		settle(j, flushed);
+	j->flushed = flushed;
+	j->point = point;
+	find_zeros(j);
+}
+
+void journal_move(struct journal *j, size_t point)
+{
+	size_t flushed = 0;
+
+	for (uint32_t id = 1; id < j->count; id++) {
+		const struct entry *e = &j->entries[id];
+
+		if ((e->type == 'f' || e->type == 'q') && e->done < point && e->start >= flushed)
+			flushed = e->start + 1;
+	}
+	look_at(j, flushed, point);
+}
+
+static const char *judge_version(const struct journal *j, uint64_t lba, uint64_t version)
+{
+	const struct entry *e = version && version < j->count ? &j->entries[version] : NULL;
+
+	if (!e || e->type != 'w' || lba < e->lba || lba >= e->lba + e->count)
+		return "FOREIGN";
+	if (e->start >= j->point)
+		return "FUTURE";
+	return may_last(j, e, lba) ? NULL : "LOST";
+}
+
+const char *journal_judge(const struct journal *j, uint64_t lba, uint32_t content)
+{
+	const struct content *c = &contents[content], *initial = &contents[j->initial[lba]];
+
+	if (c->kind == SECTOR_ZEROS)
+		return j->zeros[lba] ? NULL : "ZEROS";
+	if (content == j->initial[lba] || c->hash == initial->hash)
+		return j->settled[lba] ? "LOST" : NULL;
+	if (c->kind != SECTOR_DATA)
+		return "GARBAGE";
+	if (c->id.lba != lba || c->id.run != j->run)
+		return "FOREIGN";
+	return judge_version(j, lba, c->id.version);
+}
+
+static const char *judge_value(const struct journal *j, uint64_t lba, const char *text, size_t len)
+{
+	if (len == 1 && *text == '-')
+		return j->zeros[lba] ? NULL : "ZEROS";
+	if (*text != 'h')
+		return judge_version(j, lba, strtoull(text, NULL, 10));
+	if (contents[j->initial[lba]].hash != strtoull(text + 1, NULL, 16))
+		return "FOREIGN";
+	return j->settled[lba] ? "LOST" : NULL;
+}
+
+static const char *judge_read(struct journal *j, const struct entry *e, uint64_t *lba)
+{
+	const char *at = e->values, *end = at + e->values_len, *word;
+
+	look_at(j, e->start + 1, e->done);
+	for (*lba = e->lba; *lba < e->lba + e->count; (*lba)++) {
+		const char *stop = memchr(at, ',', end - at);
+
+		if (!stop)
+			stop = end;
+		if (at >= end)
+			return "MISSING";
+		word = judge_value(j, *lba, at, stop - at);
+		if (word)
+			return word;
+		at = stop + 1;
+	}
+	return NULL;
+}
+
+const char *journal_judge_reads(struct journal *j, uint32_t *bad, uint64_t *lba)
+{
+	for (*bad = 1; *bad < j->count; (*bad)++) {
+		const struct entry *e = &j->entries[*bad];
+		const char *word;
+
+		if (e->type != 'r' || !e->values)
+			continue;
+		word = judge_read(j, e, lba);
+		if (word)
+			return word;
+	}
+	return NULL;
+}

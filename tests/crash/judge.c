@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge.h"
+#include "rig.h"
+
+static bool __attribute__((format(printf, 2, 3))) wrong(struct judge *j, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(j->words, sizeof(j->words), format, args);
+	va_end(args);
+	return false;
+}
+
+/* Where a sector's content comes from, in words. */
+static void describe(char *text, size_t room, uint32_t content)
+{
+	const struct content *c = &contents[content];
+
+	if (content == CONTENT_POISON)
+		snprintf(text, room, "what cannot be read, or was never written");
+	else if (c->kind == SECTOR_ZEROS)
+		snprintf(text, room, "zeros");
+	else if (c->kind == SECTOR_DATA)
+		snprintf(text, room, "sector %llu, version %x, run %x", (unsigned long long)c->id.lba,
+			 c->id.version, c->id.run);
+	else
+		snprintf(text, room, "%02x%02x%02x%02x...", c->data[0], c->data[1], c->data[2],
+			 c->data[3]);
+}
+
+static bool contents_are_right(struct judge *j, size_t point)
+{
+	unsigned int bad = 0;
+	uint64_t first = 0;
+	const char *word = NULL;
+	char text[96];
+
+	journal_move(&j->journal, point);
+	guest_read(&j->replay.state, &j->check.header, &j->base, j->guest);
+	for (uint64_t s = 0; s < j->journal.sectors; s++) {
+		const char *is = journal_judge(&j->journal, s, j->guest[s]);
+
+		if (is && !bad++) {
+			first = s;
+			word = is;
+		}
+	}
+	if (!bad)
+		return true;
+	describe(text, sizeof(text), j->guest[first]);
+	return wrong(j, "%s: sector %llu (of %u) holds %s", word, (unsigned long long)first, bad, text);
+}
+
+static bool snapshots_are_kept(struct judge *j)
+{
+	const struct image *was = &j->replay.initial, *is = &j->replay.state;
+
+	for (uint32_t s = 0; j->header.nb_snapshots && s < was->sectors; s++) {
+		if (j->kept[s] && contents[was->ids[s]].hash != contents[is->ids[s]].hash)
+			return wrong(j, "SNAPSHOT: sector %u of the file was changed", s);
+	}
+	return true;
+}
+
+/* Bits that nobody knows must be gone before anything else is written. */
+static bool autoclear_is_clear(struct judge *j)
+{
+	const struct image *was = &j->replay.initial, *is = &j->replay.state;
+	uint64_t unknown = j->check.header.autoclear_features &
+			   ~(uint64_t)(QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+
+	for (uint32_t s = 1; unknown && s < was->sectors; s++) {
+		if (contents[was->ids[s]].hash != contents[is->ids[s]].hash)
+			return wrong(j, "AUTOCLEAR: bits %llx are set, and sector %u is written",
+				     (unsigned long long)unknown, s);
+	}
+	return true;
+}
+
+bool judge_state(struct judge *j, size_t point)
+{
+	struct check *c = &j->check;
+
+	check_image(c, &j->replay.state);
+	if (!c->opens || c->corruptions || c->strict)
+		return wrong(j, "CORRUPT: %u faults: %s", c->corruptions + c->strict, c->what);
+	if ((uint64_t)c->leaks << c->header.cluster_bits > LEAK_LIMIT)
+		return wrong(j, "LEAKS: %u clusters", c->leaks);
+	if (c->header.size != j->header.size)
+		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
+	return contents_are_right(j, point) && snapshots_are_kept(j) && autoclear_is_clear(j);
+}
+
+bool judge_end_state(struct judge *j)
+{
+	if (j->journal.detached == NEVER)
+		return true;
+	replay_prefix(&j->replay, j->log.count);
+	if (!judge_state(j, j->log.count))
+		return false;
+	if (j->check.leaks > j->leaks)
+		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
+	return true;
+}
+
+static void keep(void *data, uint64_t off, uint64_t len)
+{
+	struct judge *j = data;
+	uint64_t end = (off + len + SECTOR - 1) / SECTOR;
+
+	for (uint64_t s = off / SECTOR; s < end && s < j->replay.initial.sectors; s++)
+		j->kept[s] = true;
+}
+
+static bool reads_are_right(struct judge *j)
+{
+	uint32_t id;
+	uint64_t lba;
+	const char *word = journal_judge_reads(&j->journal, &id, &lba);
+
+	return !word || wrong(j, "READ %s: read %u, sector %llu", word, id, (unsigned long long)lba);
+}
+
+bool judge_start(struct judge *j, const char *log, const char *image, const char *base_path)
+{
+	uint64_t sectors;
+	const char *why;
+
+	memset(j, 0, sizeof(*j));
+	contents_start();
+	if (!log_load(&j->log, log, &why))
+		return wrong(j, "the log %s", why);
+	if (!replay_start(&j->replay, &j->log, image))
+		return wrong(j, "%s cannot be read, or is no image of this log, or became too big", image);
+	if (base_path && !base_load(&j->base, base_path))
+		return wrong(j, "%s cannot be read", base_path);
+
+	check_image(&j->check, &j->replay.initial);
+	if (!j->check.opens || j->check.corruptions || j->check.strict)
+		return wrong(j, "the image was corrupt before: %s", j->check.what);
+	j->header = j->check.header;
+	j->leaks = j->check.leaks;
+	sectors = j->header.size / SECTOR;
+	j->guest = calloc(sectors + 1, sizeof(*j->guest));
+	j->initial_guest = calloc(sectors + 1, sizeof(*j->initial_guest));
+	j->kept = calloc(j->replay.initial.sectors + 1, sizeof(*j->kept));
+	if (!j->guest || !j->initial_guest || !j->kept)
+		die("no memory");
+	guest_read(&j->replay.initial, &j->header, &j->base, j->initial_guest);
+	check_snapshot_ranges(&j->replay.initial, &j->header, keep, j);
+	if (!journal_load(&j->journal, &j->log, j->initial_guest, sectors, &why))
+		return wrong(j, "the log %s", why);
+	return reads_are_right(j);
+}
+
+void judge_end(struct judge *j)
+{
+	journal_free(&j->journal);
+	replay_end(&j->replay);
+	if (j->log.ops)
+		log_free(&j->log);
+	free(j->base.ids);
+	free(j->guest);
+	free(j->initial_guest);
+	free(j->kept);
+	guest_forget();
+	contents_free();
+}

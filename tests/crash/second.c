@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "rig.h"
+#include "second.h"
+
+/* qemu-img check's exit statuses. */
+enum { IMG_GOOD, IMG_ERROR, IMG_CORRUPT, IMG_LEAKS };
+
+extern char **environ;
+
+/* Run it, its output in @path.out. Return: exit status. */
+static int run(const char *path, const char *const *argv)
+{
+	posix_spawn_file_actions_t actions;
+	char out[4096];
+	int status;
+	pid_t pid;
+
+	snprintf(out, sizeof(out), "%s.out", path);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_adddup2(&actions, 1, 2);
+	if (posix_spawnp(&pid, argv[0], &actions, NULL, (char **)argv, environ))
+		die("%s cannot be run", argv[0]);
+	posix_spawn_file_actions_destroy(&actions);
+	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+		die("%s has crashed", argv[0]);
+	return WEXITSTATUS(status);
+}
+
+static bool disagree(struct judge *j, const char *what, int status, const char *path)
+{
+	snprintf(j->words, sizeof(j->words), "TEST: %s says %d; here: %u corruptions, %u leaks, %s (see %s)",
+		 what, status, j->check.corruptions, j->check.leaks, j->check.what, path);
+	return false;
+}
+
+/* The image at @path, with @base below it wherever its header says that is. */
+static void spell(char *spec, size_t room, const char *path, const char *base)
+{
+	int len = snprintf(spec, room, "driver=qcow2,file.filename=%s", path);
+
+	if (base)
+		snprintf(spec + len, room - len, ",backing.driver=raw,backing.file.driver=file,"
+			 "backing.file.filename=%s", base);
+}
+
+bool second_check(struct judge *j, const char *path, const char *base)
+{
+	char spec[8192];
+	const char *argv[] = { "qemu-img", "check", "--image-opts", spec, NULL };
+	int status, want = IMG_GOOD;
+
+	if (!image_save(&j->replay.state, path))
+		die("%s: %m", path);
+	spell(spec, sizeof(spec), path, base);
+	status = run(path, argv);
+	/* What is strict here qemu-img may call corrupt, or not open, or like. */
+	if (j->check.strict || !j->check.opens)
+		return true;
+	if (j->check.corruptions)
+		want = IMG_CORRUPT;
+	else if (j->check.leaks)
+		want = IMG_LEAKS;
+	return status == want || disagree(j, "qemu-img check", status, path);
+}
+
+/* Compare the file with what guest_read() found. Return: the first sector that differs, or -1. */
+static int64_t compare(struct judge *j, const char *path)
+{
+	uint64_t sectors = j->check.header.size / SECTOR;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *raw = malloc(sectors * SECTOR + 1);
+	int64_t bad = -1;
+
+	if (fd < 0 || !raw || rig_pread(fd, raw, sectors * SECTOR, 0))
+		die("%s: %m", path);
+	for (uint64_t s = 0; s < sectors && bad < 0; s++) {
+		if (memcmp(raw + s * SECTOR, contents[j->guest[s]].data, SECTOR))
+			bad = s;
+	}
+	free(raw);
+	close(fd);
+	return bad;
+}
+
+bool second_convert(struct judge *j, const char *path, const char *base)
+{
+	char raw[4096], spec[8192];
+	const char *argv[] = { "qemu-img", "convert", "-O", "raw", "--image-opts", spec, raw, NULL };
+	int64_t bad;
+	int status;
+
+	if (!j->check.opens)
+		return true;
+	snprintf(raw, sizeof(raw), "%s.raw", path);
+	if (!image_save(&j->replay.state, path))
+		die("%s: %m", path);
+	spell(spec, sizeof(spec), path, base);
+	status = run(path, argv);
+	if (status)
+		return disagree(j, "qemu-img convert", status, path);
+	bad = compare(j, raw);
+	if (bad >= 0)
+		snprintf(j->words, sizeof(j->words), "TEST: qemu-img reads sector %lld differently (see %s)",
+			 (long long)bad, path);
+	return bad < 0;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is done to the disk: writes, zeroes, discards, flushes and reads by several threads, that
+ * get into each other's way. All of it stands in the marks; a seed says all but who comes first.
+ */
+#ifndef CRASH_WORKLOAD_H
+#define CRASH_WORKLOAD_H
+
+#include <stdint.h>
+
+#include "marks.h"
+
+/**
+ * struct workload - what to do
+ * @fd: the disk, open with O_DIRECT.
+ * @sectors: of the disk.
+ * @cluster: sectors of a cluster: where many operations begin and end.
+ * @ops: operations in all.
+ * @threads: that share them.
+ * @most: sectors of the longest write.
+ * @seed: of everything.
+ * @run: a number for this run's sectors, see sector.h.
+ * @ctl: of recfs, or -1: to hold what shall be overtaken.
+ * @event: called when @event_at operations have started, by one of the threads; or NULL.
+ */
+struct workload {
+	int fd;
+	uint64_t sectors;
+	uint32_t cluster;
+	unsigned int ops;
+	unsigned int threads;
+	uint32_t most;
+	uint64_t seed;
+	uint32_t run;
+	struct marks marks;
+	int ctl;
+	void (*event)(void *data);
+	void *event_data;
+	unsigned int event_at;
+};
+
+/* Return: how many operations failed. */
+unsigned int workload_run(const struct workload *w);
+
+/* A number for a mark, for what the caller does after the workload. */
+#define WORKLOAD_DETACH_ID(w)	((w)->ops + 1)
+
+#endif
