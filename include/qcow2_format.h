@@ -257,6 +257,12 @@ struct qcow2_cluster {
 	u32 csize;
 };
 
+/** qcow2_cluster_is_allocated() - does an entry refer to a place in the file? */
+static inline bool qcow2_cluster_is_allocated(const struct qcow2_cluster *c)
+{
+	return c->type != QCOW2_CLUSTER_UNALLOCATED && c->type != QCOW2_CLUSTER_ZERO_PLAIN;
+}
+
 /**
  * qcow2_header_probe() - how many bytes qcow2_header_parse() wants to see
  * @buf: the first bytes of the file.

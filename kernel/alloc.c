@@ -14,7 +14,7 @@
 #define MIN_POOL	4U
 
 /* A file grows by an eighth, within these bounds. */
-#define MIN_GROWTH	(1ULL << 20)
+#define MIN_GROWTH	(1024ULL << 10)
 #define MAX_GROWTH	(16ULL << 20)
 
 /* Slices of refcounts to search at a time before the file grows instead. */
@@ -448,11 +448,11 @@ static void settle_waiting(struct qcow2_alloc *a, int err)
 	try = a->nr_runs && !throttled(a);
 	hope = !err || err == -ENOMEM || a->nr_runs || a->freed;
 	spin_unlock_irq(&a->lock);
-	if (try)
+	if (try) {
 		resume(a, FOR_SPACE, 0);
-	else if (hope)
+	} else if (hope) {
 		qcow2_commit_kick(a->commit);
-	else if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG) {
+	} else if (err == -ENOSPC || err == -EDQUOT || err == -EFBIG) {
 		a->ops->full(a);
 		resume(a, FOR_SPACE, -ENOSPC);
 	} else {

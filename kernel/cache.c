@@ -300,7 +300,7 @@ bool qcow2_cache_freeze(struct qcow2_cache *c, struct qcow2_frozen *fr, void *co
 		s->ordered = false;
 	}
 	spin_unlock_irqrestore(&c->lock, flags);
-	return s != NULL;
+	return s;
 }
 
 unsigned int qcow2_cache_nr_dirty(struct qcow2_cache *c)

@@ -26,7 +26,7 @@
 #include "file.h"
 
 #define QCOW2_SLICE_MAX_BITS	12U
-#define QCOW2_SLICE_MAX_SIZE	(1U << QCOW2_SLICE_MAX_BITS)
+#define QCOW2_SLICE_MAX_SIZE	4096U
 
 /**
  * struct qcow2_cache - the slices of one file

@@ -9,7 +9,7 @@
 #ifndef _QCOW2_COPY_H
 #define _QCOW2_COPY_H
 
-#include "write.h"
+#include "io.h"
 
 /**
  * struct qcow2_copy - one buffer
@@ -26,6 +26,16 @@ struct qcow2_copy {
 	u32 nr_vecs;
 	struct bio_vec vecs[];
 };
+
+/**
+ * qcow2_copies_create() - buffers for a device that is written
+ * @cluster_size: of its top layer, bytes; 0: raw, which needs none.
+ * Context: may sleep. Return: NULL for none, or ERR_PTR(-ENOMEM).
+ */
+struct qcow2_copies *qcow2_copies_create(u32 cluster_size);
+
+/** qcow2_copies_destroy() - no request may be left; NULL is fine. Context: may sleep. */
+void qcow2_copies_destroy(struct qcow2_copies *c);
 
 /**
  * qcow2_copy_get() - a buffer, or wait for one

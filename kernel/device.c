@@ -8,8 +8,8 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "copy.h"
 #include "device.h"
-#include "write.h"
 
 /* Protects the table. An index whose device is coming or going maps to NULL. */
 static DEFINE_MUTEX(devices_lock);

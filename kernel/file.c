@@ -646,7 +646,7 @@ static int allocate(struct qcow2_file *f, int mode, u64 off, u64 len, bool *can)
 	revert_creds(old);
 	if (blocks_need_lock(f))
 		up_write(&f->rmw);
-	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -ENODEV) {
+	if (err == -EOPNOTSUPP || err == -ENODEV) {
 		WRITE_ONCE(*can, false);
 		err = -EOPNOTSUPP;
 	}

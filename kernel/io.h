@@ -136,7 +136,7 @@ struct qcow2_part {
 	struct qcow2_allocation a;
 };
 
-#define QCOW2_IDLE_WANTED	(1 << 30)
+#define QCOW2_IDLE_WANTED	0x40000000
 
 /**
  * struct qcow2_request - a request, in the tag's memory
@@ -175,6 +175,12 @@ struct qcow2_request {
 	struct qcow2_part *more;
 	struct qcow2_part own;
 };
+
+/** qcow2_request_top() - the layer that writes go to. */
+static inline struct qcow2_layer *qcow2_request_top(const struct qcow2_request *req)
+{
+	return req->target->chain.layers[0];
+}
 
 /** qcow2_request_init() - once for each tag. @t: what its requests are served from. */
 void qcow2_request_init(struct qcow2_request *req, struct qcow2_io_target *t);

@@ -79,15 +79,15 @@ static int read_header(struct qcow2_layer *l, const char **why)
 static int check_writable(const struct qcow2_layer *l, const char **why)
 {
 	if (l->h.incompatible_features & QCOW2_INCOMPAT_DIRTY) {
-		*why = "the image is dirty, its refcounts may be wrong: run qemu-img check -r all, or attach read-only";
+		*why = "the image is dirty: run qemu-img check -r all, or attach read-only";
 		return -EUCLEAN;
 	}
 	if (l->h.incompatible_features & QCOW2_INCOMPAT_CORRUPT) {
-		*why = "the image is marked corrupt: run qemu-img check -r all, or attach read-only";
+		*why = "the image is corrupt: run qemu-img check -r all, or attach read-only";
 		return -EUCLEAN;
 	}
 	if (l->h.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
-		*why = "the image has persistent bitmaps, which writing would make wrong; attach read-only";
+		*why = "the image has bitmaps, which writing would make wrong; attach read-only";
 		return -EOPNOTSUPP;
 	}
 	return 0;

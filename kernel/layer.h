@@ -141,13 +141,21 @@ void qcow2_layer_end_writing(struct qcow2_layer *l);
  */
 static inline int qcow2_layer_enter(struct qcow2_layer *l)
 {
-	return l->alloc.wq ? srcu_down_read(&l->alloc.gen) : -1;
+	int gen;
+
+	if (!l->alloc.wq)
+		return -1;
+	gen = srcu_down_read(&l->alloc.gen);
+	__release(&l->alloc.gen);	/* as far as sparse knows: others leave */
+	return gen;
 }
 
 static inline void qcow2_layer_leave(struct qcow2_layer *l, int gen)
 {
-	if (gen >= 0)
-		srcu_up_read(&l->alloc.gen, gen);
+	if (gen < 0)
+		return;
+	__acquire(&l->alloc.gen);
+	srcu_up_read(&l->alloc.gen, gen);
 }
 
 /** qcow2_layer_close() - close the file and free the layer. Context: may sleep. */

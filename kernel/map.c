@@ -61,7 +61,7 @@ struct spot {
 };
 
 static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
-		      struct qcow2_fault *fault)
+		     struct qcow2_fault *fault)
 {
 	const struct qcow2_header *h = m->h;
 	u32 per_slice = (1U << slice_bits(h)) / h->l2_entry_size;

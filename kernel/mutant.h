@@ -56,7 +56,7 @@ extern unsigned int qcow2_mutant;
 
 #define qcow2_is_mutant(name)	(qcow2_mutant == QCOW2_MUTANT_##name)
 #else
-#define qcow2_is_mutant(name)	false
+#define qcow2_is_mutant(name)	(false && QCOW2_MUTANT_##name)
 #endif
 
 #endif /* _QCOW2_MUTANT_H */

@@ -279,7 +279,8 @@ static int build_table(struct qcow2_refcounts *r, u64 at, u64 table_clusters, u6
 	u64 bytes = table_clusters << r->h->cluster_bits;
 	int err;
 
-	if (qcow2_overlap_hit(r->overlap, at << r->h->cluster_bits, (end - at) << r->h->cluster_bits))
+	if (qcow2_overlap_hit(r->overlap, at << r->h->cluster_bits,
+			      (end - at) << r->h->cluster_bits))
 		return -EUCLEAN;
 	err = qcow2_table_alloc(t, at << r->h->cluster_bits, bytes / sizeof(__be64));
 	if (err)
@@ -313,7 +314,8 @@ static int publish_table(struct qcow2_refcounts *r, u64 off, u32 clusters)
 }
 
 /* A table of more than @regions entries, at @from. */
-static int grow_table(struct qcow2_refcounts *r, u64 from, u64 regions, u64 limit, u64 *limit_needed)
+static int grow_table(struct qcow2_refcounts *r, u64 from, u64 regions, u64 limit,
+		      u64 *limit_needed)
 {
 	u64 per_cluster = r->h->cluster_size / sizeof(__be64), clusters, blocks, need = 1, end;
 	u64 old_off = r->table.off, old_clusters = r->h->refcount_table_clusters;

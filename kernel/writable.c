@@ -10,7 +10,7 @@
 #include "mutant.h"
 
 /* Slices of refcount blocks: each tells of 2048 clusters, or so. */
-#define REFS_CACHE_BYTES	(1ULL << 20)
+#define REFS_CACHE_BYTES	(1024ULL << 10)
 
 static struct qcow2_layer *of_commit(struct qcow2_commit *c)
 {
@@ -154,10 +154,10 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 	if (!err)
 		err = protect_snapshots(l);
 	if (err == -EEXIST) {
-		*why = "metadata overlap, the image is corrupt: run qemu-img check -r all, or attach read-only";
+		*why = "metadata overlap: run qemu-img check -r all, or attach read-only";
 		err = -EUCLEAN;
 	} else if (err == -EUCLEAN) {
-		*why = "the snapshot table is broken: run qemu-img check -r all, or attach read-only";
+		*why = "the snapshot table is broken: run qemu-img check -r all, or use -r";
 	}
 	return err;
 }

@@ -33,14 +33,4 @@
 void qcow2_request_write(struct qcow2_request *req, enum qcow2_write_op op, struct bio *bio,
 			 u64 off, u64 len, u16 ioprio);
 
-/**
- * qcow2_copies_create() - buffers for a device that is written
- * @cluster_size: of its top layer, bytes; 0: raw, which needs none.
- * Context: may sleep. Return: NULL for none, or ERR_PTR(-ENOMEM).
- */
-struct qcow2_copies *qcow2_copies_create(u32 cluster_size);
-
-/** qcow2_copies_destroy() - no request may be left; NULL is fine. Context: may sleep. */
-void qcow2_copies_destroy(struct qcow2_copies *c);
-
 #endif /* _QCOW2_WRITE_H */
