@@ -13,6 +13,7 @@
  *		ops=N threads=N		of the workload
  *		most=SECTORS		of its longest write
  *		hold=PERCENT		requests that recfs does later than others
+ *		slow=PERCENT		operations that others are made to overtake (4; 0 without hold)
  *		cache=BYTES		for table slices
  *		buffered		through the page cache
  *		no-fallocate, no-punch	recfs cannot
@@ -106,6 +107,7 @@ struct job {
 	unsigned int threads;
 	unsigned int most;
 	unsigned int hold;
+	unsigned int slow;
 	unsigned int idle;
 	uint64_t room;
 	unsigned int mutant;
@@ -142,6 +144,8 @@ static void take_option(struct job *job, char *option)
 		job->most = number;
 	else if (!strcmp(option, "hold"))
 		job->hold = number;
+	else if (!strcmp(option, "slow"))
+		job->slow = number;
 	else if (!strcmp(option, "room"))
 		job->room = number << 10;
 	else if (!strcmp(option, "idle"))
@@ -176,6 +180,7 @@ static bool parse_line(struct job *job, const char *line)
 		   job->store, (unsigned long long *)&job->seed, job->text) != 6)
 		return false;
 	job->room = DEVICE_ROOM;
+	job->slow = 4;
 	job->ops = 200;
 	job->threads = 3;
 	job->most = 128;
@@ -484,6 +489,7 @@ static bool record(struct job *job)
 	w.fd = open_disk(index, &w.sectors);
 	w.marks = job->marks;
 	w.ctl = job->hold ? job->ctl : -1;
+	w.slow = job->slow;
 	w.sectors /= SECTOR;
 	if (job->command[0]) {
 		w.event = recfs_event;

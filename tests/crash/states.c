@@ -296,13 +296,14 @@ static bool run_job(struct job *job, uint64_t want)
 		complain(job, 0, false);
 	} else {
 		find_points(job);
-		good = judge_end_state(&job->judge);
-		if (!good)
-			complain(job, job->judge.log.count, true);
-		if (job->point_count && !(stop_at_first && !good)) {
-			good &= judge_prefixes(job, want / 2);
+		if (job->point_count) {
+			good = judge_prefixes(job, want / 2);
 			if (good || !stop_at_first)
 				good &= judge_samples(job, want);
+		}
+		if ((good || !stop_at_first) && !judge_end_state(&job->judge)) {
+			complain(job, job->judge.log.count, true);
+			good = false;
 		}
 		free(job->points);
 		free(job->stretches);

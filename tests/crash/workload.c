@@ -167,7 +167,7 @@ static void draw(struct thread *t, struct op *op)
 		plan_overtaking(t, slow - 1);
 	if (t->planned) {
 		*op = t->plan[--t->planned];
-	} else if (w->ctl >= 0 && below(t, 100) < 4) {
+	} else if (w->ctl >= 0 && below(t, 100) < w->slow) {
 		draw_slow(t, op);
 	} else if (below(t, 100) < 12) {
 		draw_next(t, op);

@@ -20,7 +20,8 @@
  * @most: sectors of the longest write.
  * @seed: of everything.
  * @run: a number for this run's sectors, see sector.h.
- * @ctl: of recfs, or -1: to hold what shall be overtaken.
+ * @ctl: of recfs, or -1.
+ * @slow: percent of operations that recfs shall hold while others overtake them.
  * @event: called when @event_at operations have started, by one of the threads; or NULL.
  */
 struct workload {
@@ -34,6 +35,7 @@ struct workload {
 	uint32_t run;
 	struct marks marks;
 	int ctl;
+	unsigned int slow;
 	void (*event)(void *data);
 	void *event_data;
 	unsigned int event_at;
