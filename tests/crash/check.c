@@ -144,7 +144,10 @@ static void walk_l2(struct walk *w, uint64_t l2_off, bool active)
 		if (!entry)
 			continue;
 		if (qcow2_l2_decode(w->h, entry, &c, &why)) {
-			corrupt(w, "%s: %llx", why.sentence, (unsigned long long)entry);
+			bool lenient = w->h->version < 3 && entry & QCOW2_ENTRY_ZERO;
+
+			fault(w->check, lenient ? &w->check->strict : &w->check->corruptions,
+			      "%s: %llx", why.sentence, (unsigned long long)entry);
 			continue;
 		}
 		if (c.type == QCOW2_CLUSTER_COMPRESSED) {
@@ -175,8 +178,11 @@ static void walk_l1(struct walk *w, uint64_t l1_off, uint64_t entries, bool acti
 			corrupt(w, "%s: %llx", why.sentence, (unsigned long long)entry);
 			continue;
 		}
-		if (!off)
+		if (!off) {
+			if (entry)
+				fault(w->check, &w->check->strict, "an L1 entry with flags only");
 			continue;
+		}
 		refer(w, off, w->h->cluster_size, use);
 		if (active)
 			check_copied(w, entry, off, "an L1");
@@ -318,6 +324,23 @@ void check_image(struct check *c, const struct image *img)
 	compare(&w);
 	free(w.refs);
 	free(w.uses);
+}
+
+unsigned int check_hidden_leaks(const struct image *img, const struct qcow2_header *h)
+{
+	struct walk w = { .img = img, .h = h };
+	uint64_t end = (img->size + h->cluster_size - 1) >> h->cluster_bits;
+	uint64_t blocks = (uint64_t)h->refcount_table_clusters << h->cluster_bits >> 3;
+	uint64_t per_block = 1ULL << (h->cluster_bits + 3 - h->refcount_order);
+	unsigned int count = 0;
+
+	for (uint64_t block = end / per_block; block < blocks; block++) {
+		if (!image_be64(img, h->refcount_table_offset + block * 8))
+			continue;
+		for (uint64_t i = block * per_block; i < (block + 1) * per_block; i++)
+			count += i >= end && refcount(&w, i);
+	}
+	return count;
 }
 
 /* --- what snapshots keep ------------------------------------------------------------------- */

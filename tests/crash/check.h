@@ -29,6 +29,9 @@ struct check {
 
 void check_image(struct check *c, const struct image *img);
 
+/* Clusters past the end of the file that have a refcount: leaks, once the file grows. */
+unsigned int check_hidden_leaks(const struct image *img, const struct qcow2_header *h);
+
 /* Parse the header only. Return: @c->opens. */
 bool check_header(struct check *c, const struct image *img);
 

@@ -86,13 +86,6 @@ void contents_free(void)
 
 /* --- images ------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t place, uint64_t what)
-{
-	uint64_t h = (what ^ place * 0x9e3779b97f4a7c15ULL) * 0xff51afd7ed558ccdULL;
-
-	return what ? h ^ h >> 31 : 0;
-}
-
 static void set(struct image *img, uint64_t sector, uint32_t content)
 {
 	uint32_t *id = &img->ids[sector];
@@ -101,13 +94,14 @@ static void set(struct image *img, uint64_t sector, uint32_t content)
 		content = CONTENT_ZEROS;
 	if (*id == content)
 		return;
-	img->hash ^= mix(sector, contents[*id].hash) ^ mix(sector, contents[content].hash);
+	img->hash ^= sector_mix(sector, contents[*id].hash) ^
+		     sector_mix(sector, contents[content].hash);
 	*id = content;
 }
 
 static uint64_t size_hash(uint64_t size)
 {
-	return mix(~0ULL, size);
+	return sector_mix(~0ULL, size);
 }
 
 void image_init(struct image *img, uint64_t max_size)

@@ -140,11 +140,14 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 	if (base_path && !base_load(&j->base, base_path))
 		return wrong(j, "%s cannot be read", base_path);
 
+	if (!replay_is_complete(&j->replay))
+		return wrong(j, "TEST: the log does not give the file that the store had at the end");
+
 	check_image(&j->check, &j->replay.initial);
 	if (!j->check.opens || j->check.corruptions || j->check.strict)
 		return wrong(j, "the image was corrupt before: %s", j->check.what);
 	j->header = j->check.header;
-	j->leaks = j->check.leaks;
+	j->leaks = j->check.leaks + check_hidden_leaks(&j->replay.initial, &j->header);
 	sectors = j->header.size / SECTOR;
 	j->guest = calloc(sectors + 1, sizeof(*j->guest));
 	j->initial_guest = calloc(sectors + 1, sizeof(*j->initial_guest));

@@ -16,7 +16,7 @@
  * @guest: what the guest reads then; valid if it opens.
  * @words: what is wrong with it.
  * @header: of the image before the log.
- * @leaks: clusters that the image leaked before.
+ * @leaks: clusters that the image leaked before, also past the end of the file.
  * @kept: by host sector, what internal snapshots keep.
  */
 struct judge {

@@ -26,6 +26,7 @@ enum log_type {
 	LOG_FSYNC_BEGIN,
 	LOG_FSYNC_END,		/* @arg: 0 or an errno; @off: the number of its begin */
 	LOG_MARK,
+	LOG_END,		/* the file's size was @off, sector_mix() of all sectors @len */
 };
 
 #define LOG_FUA	1

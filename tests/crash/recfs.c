@@ -492,6 +492,19 @@ static void poison(uint64_t end)
 	}
 }
 
+/* So that whoever replays the log knows that nothing is missing. */
+static void record_end(void)
+{
+	uint64_t hash = 0;
+
+	if (!log_file)
+		return;
+	/* The store is whole blocks, zeros past the end. */
+	for (uint64_t off = 0; off < store.size; off += SECTOR)
+		hash ^= sector_mix(off / SECTOR, sector_hash(store.data + off));
+	record(LOG_END, 0, store.size, hash, NULL);
+}
+
 static const struct option options[] = {
 	{ "load", required_argument, NULL, 'l' },
 	{ "poison", required_argument, NULL, 'i' },
@@ -552,6 +565,7 @@ int main(int argc, char **argv)
 	if (!foreground && fuse_daemonize(0))
 		die("cannot go on in the background");
 	status = serve(se);
+	record_end();
 	fuse_session_unmount(se);
 	fuse_session_destroy(se);
 	if (log_file && fclose(log_file))

@@ -192,6 +192,19 @@ void replay_prefix(struct replay *r, size_t point)
 	snprintf(r->words, sizeof(r->words), "all");
 }
 
+bool replay_is_complete(struct replay *r)
+{
+	const struct log_op *last = r->log->count ? &r->log->ops[r->log->count - 1] : NULL;
+	uint64_t hash = 0;
+
+	if (!last || last->type != LOG_END)
+		return true;
+	replay_prefix(r, r->log->count);
+	for (uint64_t s = 0; s < r->state.sectors; s++)
+		hash ^= sector_mix(s, contents[r->state.ids[s]].hash);
+	return hash == last->len && r->state.size == last->off;
+}
+
 static size_t find_optional(struct replay *r, size_t point)
 {
 	size_t count = 0;

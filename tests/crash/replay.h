@@ -46,6 +46,9 @@ struct replay {
 bool replay_start(struct replay *r, const struct log *log, const char *image);
 void replay_end(struct replay *r);
 
+/* Does all of the log give what the store had at the end? True if the log does not say. */
+bool replay_is_complete(struct replay *r);
+
 /* Does the record change the image? */
 bool replay_changes(const struct log_op *op);
 

@@ -34,6 +34,13 @@ uint64_t sector_hash(const void *buf)
 	return hash_words(words, WORDS);
 }
 
+uint64_t sector_mix(uint64_t place, uint64_t hash)
+{
+	uint64_t h = (hash ^ place * 0x9e3779b97f4a7c15ULL) * 0xff51afd7ed558ccdULL;
+
+	return hash ? h ^ h >> 31 : 0;
+}
+
 void sector_fill(void *buf, const struct sector_id *id)
 {
 	uint64_t words[WORDS] = { MAGIC, id->lba, (uint64_t)id->run << 32 | id->version };

@@ -33,6 +33,9 @@ enum sector_kind sector_identify(const void *buf, struct sector_id *id);
 /* Of 512 bytes; 0 for zeros, and for nothing else that is likely. */
 uint64_t sector_hash(const void *buf);
 
+/* A sector's part of a whole file's hash, which is the exclusive or of them all. */
+uint64_t sector_mix(uint64_t place, uint64_t hash);
+
 /* What a block device is full of before the image is put on it. */
 void sector_poison(void *buf);
 
