@@ -112,6 +112,7 @@ static void freeze(struct qcow2_commit *c, struct round *r)
 /* The slices are as good as the file, or, after an error, better. */
 static void thaw(struct qcow2_commit *c, struct round *r, int err)
 {
+	struct qcow2_frozen again;
 	unsigned int i;
 
 	for (i = 0; i < r->nr_slices; i++) {
@@ -120,6 +121,9 @@ static void thaw(struct qcow2_commit *c, struct round *r, int err)
 		else
 			qcow2_cache_put(c->frozen[i].slice);
 	}
+	if (qcow2_is_mutant(REDIRTIED_CLEAN))
+		while (c->l2 && qcow2_cache_freeze(c->l2, &again, c->buffer + REFS_COPY))
+			qcow2_cache_put(again.slice);
 }
 
 /* All that are dirty now; those that become so meanwhile may stay. */
