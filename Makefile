@@ -67,6 +67,14 @@ style: packages
 fuzz: packages
 	$(MAKE) -C tests/fuzz fuzz N=$(N) SEED=$(SEED)
 
+crash: packages
+	$(MAKE) -s tool test-tools
+	tests/crash/run --states $(or $(STATES),40000) --seed $(or $(SEED),1)
+
+differ: packages
+	$(MAKE) -s tool test-tools
+	tests/differ --seed $(or $(SEED),1)
+
 clean:
 	rm -rf build
 
@@ -83,6 +91,8 @@ help:
 	@echo 'make check-all            and the functional tests on every kernel there is'
 	@echo 'make style                checkpatch, sparse, shellcheck and the rules of the house'
 	@echo 'make fuzz N=n SEED=s      n mutated images through the format code'
+	@echo 'make crash STATES=n SEED=s  what n crashes may leave of images that are written'
+	@echo 'make differ SEED=s        random changes of 270 images, against memory and qemu-img'
 	@echo 'make module KERNEL=k      the module for a test kernel: uml, uml-debug, 6.1, 6.12, 7.2'
 	@echo
 	@echo 'One test: tests/run --kernel uml tests/test_smoke_01.sh; a command: tests/vm/run --help'
@@ -90,4 +100,4 @@ help:
 export IMAGE HOST
 
 .PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
-	style fuzz clean help
+	style fuzz crash differ clean help
