@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # File systems on images: made, filled, trimmed, worked on by fsx and by stress-ng, whole at the end;
 # and so are the images. On tmpfs and on XFS, and as an overlay of what was made first, compressed.
+# kernels: uml
 # timeout: 180
 . "$(dirname "$0")/test_common.sh"
 need qemu-img mkfs.ext4 mkfs.xfs xfs_repair fsck.ext4 fstrim losetup fio stress-ng

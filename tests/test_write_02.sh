@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Changes at random on file systems with direct I/O: XFS on sectors of 512 bytes and of 4096, where
 # clusters, tables and compressed data are not aligned, ext4, and an image on a block device.
+# kernels: uml
 # timeout: 150
 . "$(dirname "$0")/test_common.sh"
 need mkfs.xfs mkfs.ext4 losetup qemu-img
@@ -9,6 +10,11 @@ need mkfs.xfs mkfs.ext4 losetup qemu-img
 images=$test_top/build/images
 [ -e "$images/manifest" ] || skip_all "no images: make -C tests/tools"
 modprobe -q loop
+# check runs stores in a subshell, which has no say in what is done at exit
+# shellcheck disable=SC2016 # expanded at exit
+at_exit 'for i in "$test_dir"/*.img; do losetup -j "$i" -O NAME -n | xargs -r losetup -d; done'
+# shellcheck disable=SC2016
+at_exit 'umount "$test_dir"/{ext4,xfs-512,xfs-4096}'
 at_exit qcow2ctl detach --all
 differ=("$test_top/build/tests/differ" --seed "${DIFFER_SEED:-1}" --keep "${VM_SHARE:-$test_dir}")
 case ${VM_KERNEL:-} in
@@ -24,11 +30,9 @@ store() {	# NAME SECTOR-SIZE MKFS...
 	shift 2
 	truncate -s 600M "$test_dir/$name.img"
 	loop=$(losetup --find --show --direct-io=on --sector-size "$sector" "$test_dir/$name.img") || return
-	at_exit losetup -d "$loop"
 	"$@" "$loop" >/dev/null || return
 	mkdir "$test_dir/$name"
 	mount "$loop" "$test_dir/$name"
-	at_exit umount "$test_dir/$name"
 }
 
 run() {	# NAME OPTION...
