@@ -124,8 +124,9 @@ static void check_copied(struct walk *w, uint64_t entry, uint64_t off, const cha
 {
 	bool copied = entry & QCOW2_ENTRY_COPIED;
 	uint64_t count = refcount(w, off >> w->h->cluster_bits);
+	bool once = count == 1;
 
-	if (copied != (count == 1))
+	if (copied != once)
 		corrupt(w, "%s entry %llx with refcount %llu", what, (unsigned long long)entry,
 			(unsigned long long)count);
 }

@@ -531,16 +531,35 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'l': image = optarg; break;
-		case 'i': device_size = strtoull(optarg, NULL, 0); break;
-		case 'o': log_path = optarg; break;
-		case 's': size = strtoull(optarg, NULL, 0); break;
-		case 'f': can_allocate = false; break;
-		case 'p': can_punch = false; break;
-		case 'h': hold_percent = atoi(optarg); break;
-		case 'e': seed = strtoull(optarg, NULL, 0); break;
-		case 'g': foreground = true; break;
-		default: die("usage: see the head of recfs.c");
+		case 'l':
+			image = optarg;
+			break;
+		case 'i':
+			device_size = strtoull(optarg, NULL, 0);
+			break;
+		case 'o':
+			log_path = optarg;
+			break;
+		case 's':
+			size = strtoull(optarg, NULL, 0);
+			break;
+		case 'f':
+			can_allocate = false;
+			break;
+		case 'p':
+			can_punch = false;
+			break;
+		case 'h':
+			hold_percent = atoi(optarg);
+			break;
+		case 'e':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'g':
+			foreground = true;
+			break;
+		default:
+			die("usage: see the head of recfs.c");
 		}
 	}
 	if (optind != argc - 1)

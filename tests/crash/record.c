@@ -538,11 +538,20 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'r': recfs = optarg; break;
-		case 'd': data_dev = optarg; break;
-		case 'l': log_dev = optarg; break;
-		case 'q': use_qemu = true; break;
-		default: die("usage: see the head of record.c");
+		case 'r':
+			recfs = optarg;
+			break;
+		case 'd':
+			data_dev = optarg;
+			break;
+		case 'l':
+			log_dev = optarg;
+			break;
+		case 'q':
+			use_qemu = true;
+			break;
+		default:
+			die("usage: see the head of record.c");
 		}
 	}
 	if (optind != argc - 2)

@@ -45,8 +45,9 @@ static void spell(char *spec, size_t room, const char *path, const char *base)
 	int len = snprintf(spec, room, "driver=qcow2,file.filename=%s", path);
 
 	if (base)
-		snprintf(spec + len, room - len, ",backing.driver=raw,backing.file.driver=file,"
-			 "backing.file.filename=%s", base);
+		snprintf(spec + len, room - len, "%s=%s",
+			 ",backing.driver=raw,backing.file.driver=file,backing.file.filename",
+			 base);
 }
 
 bool second_check(struct judge *j, const char *path, const char *base)

@@ -360,16 +360,35 @@ static void parse_options(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'n': states_wanted = strtoull(optarg, NULL, 0); break;
-		case 's': seed = strtoull(optarg, NULL, 0); break;
-		case 'd': scratch = optarg; break;
-		case 'c': check_every = atoi(optarg); break;
-		case 'v': convert_every = atoi(optarg); break;
-		case 'e': export_wanted = strtoull(optarg, NULL, 0); break;
-		case 'x': export_dir = optarg; break;
-		case 'f': stop_at_first = true; break;
-		case 'q': quiet = true; break;
-		default: die("usage: see the head of states.c");
+		case 'n':
+			states_wanted = strtoull(optarg, NULL, 0);
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'd':
+			scratch = optarg;
+			break;
+		case 'c':
+			check_every = atoi(optarg);
+			break;
+		case 'v':
+			convert_every = atoi(optarg);
+			break;
+		case 'e':
+			export_wanted = strtoull(optarg, NULL, 0);
+			break;
+		case 'x':
+			export_dir = optarg;
+			break;
+		case 'f':
+			stop_at_first = true;
+			break;
+		case 'q':
+			quiet = true;
+			break;
+		default:
+			die("usage: see the head of states.c");
 		}
 	}
 	if (optind != argc - 1)

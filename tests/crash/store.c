@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../tools/rig.h"
 #include "store.h"
 
 /* --- the file ----------------------------------------------------------------------------- */
@@ -168,7 +169,7 @@ int faults_next(struct faults *f, enum fault_kind kind)
 
 static bool errno_by_name(const char *name, int *err)
 {
-	for (size_t i = 0; i < sizeof(errnos) / sizeof(errnos[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(errnos); i++) {
 		if (!strcmp(errnos[i].name, name)) {
 			*err = errnos[i].err;
 			return true;

@@ -282,28 +282,57 @@ int main(int argc, char **argv)
 {
 	const char *device = NULL;
 	pthread_t jobs[64];
+	bool none;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'o': ops = strtoul(optarg, NULL, 0); break;
-		case 'r': rounds = strtoul(optarg, NULL, 0); break;
-		case 't': thread_count = strtoul(optarg, NULL, 0); break;
-		case 'j': job_count = strtoul(optarg, NULL, 0); break;
-		case 's': seed = strtoull(optarg, NULL, 0); break;
-		case 'i': images = optarg; break;
-		case 'S': scratch = optarg; break;
-		case 'd': direct_io = parse_direct_io(optarg); break;
-		case 'c': compare_every = strtoul(optarg, NULL, 0); break;
-		case 'k': keep = optarg; break;
-		case 'L': leave = optarg; break;
-		case 'l': leaks_allowed = true; break;
-		case 'D': device = optarg; break;
-		default: die("differ: see the head of differ.c");
+		case 'o':
+			ops = strtoul(optarg, NULL, 0);
+			break;
+		case 'r':
+			rounds = strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			thread_count = strtoul(optarg, NULL, 0);
+			break;
+		case 'j':
+			job_count = strtoul(optarg, NULL, 0);
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'i':
+			images = optarg;
+			break;
+		case 'S':
+			scratch = optarg;
+			break;
+		case 'd':
+			direct_io = parse_direct_io(optarg);
+			break;
+		case 'c':
+			compare_every = strtoul(optarg, NULL, 0);
+			break;
+		case 'k':
+			keep = optarg;
+			break;
+		case 'L':
+			leave = optarg;
+			break;
+		case 'l':
+			leaks_allowed = true;
+			break;
+		case 'D':
+			device = optarg;
+			break;
+		default:
+			die("differ: see the head of differ.c");
 		}
 	}
+	none = optind == argc;
 	if (!rounds || !thread_count || thread_count > ORACLE_MAX_THREADS ||
-	    !job_count || job_count > ARRAY_SIZE(jobs) || (optind == argc) == !device)
+	    !job_count || job_count > ARRAY_SIZE(jobs) || !device == none)
 		die("differ: see the head of differ.c");
 	scratch = scratch ?: getenv("TMPDIR") ?: "/tmp";
 	setvbuf(stdout, NULL, _IOLBF, 0);

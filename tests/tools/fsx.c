@@ -307,11 +307,20 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'o': ops = strtoul(optarg, NULL, 0); break;
-		case 's': seed = strtoull(optarg, NULL, 0); break;
-		case 'f': file_count = strtoul(optarg, NULL, 0); break;
-		case 'z': max_size = strtoull(optarg, NULL, 0); break;
-		default: die("fsx: see the head of fsx.c");
+		case 'o':
+			ops = strtoul(optarg, NULL, 0);
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'f':
+			file_count = strtoul(optarg, NULL, 0);
+			break;
+		case 'z':
+			max_size = strtoull(optarg, NULL, 0);
+			break;
+		default:
+			die("fsx: see the head of fsx.c");
 		}
 	}
 	if (optind + 1 != argc || file_count > ARRAY_SIZE(files) || max_size < MAX_IO)

@@ -84,10 +84,14 @@ static uint64_t parse_size(const char *word)
 	uint64_t size = strtoull(word, &end, 0);
 
 	switch (*end) {
-	case 'k': return size << 10;
-	case 'M': return size << 20;
-	case 'G': return size << 30;
-	case '\0': return size;
+	case 'k':
+		return size << 10;
+	case 'M':
+		return size << 20;
+	case 'G':
+		return size << 30;
+	case '\0':
+		return size;
 	}
 	die("what size is %s?", word);
 }
@@ -245,8 +249,8 @@ static void run_list(struct test *test)
 
 static void compare_map(struct test *test, char *said)
 {
-	const char *top = image_top(&test->copy);
 	static __thread char want[QEMU_SAID];
+	const char *top = image_top(&test->copy);
 	char path[4096];
 	size_t len;
 	FILE *map;
@@ -334,10 +338,17 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 's': scratch = optarg; break;
-		case 'k': keep = optarg; break;
-		case 'j': job_count = strtoul(optarg, NULL, 0); break;
-		default: die("iolist: see the head of iolist.c");
+		case 's':
+			scratch = optarg;
+			break;
+		case 'k':
+			keep = optarg;
+			break;
+		case 'j':
+			job_count = strtoul(optarg, NULL, 0);
+			break;
+		default:
+			die("iolist: see the head of iolist.c");
 		}
 	}
 	if (optind == argc || !job_count || job_count > ARRAY_SIZE(jobs))
