@@ -38,6 +38,7 @@ static __thread uint16_t family;
 
 struct answer {
 	uint32_t index;
+	uint32_t flags;
 	uint64_t size;
 	uint64_t stats[QCOW2BLK_A_STAT_MAX + 1];
 	char *sentence;
@@ -85,6 +86,9 @@ static void take_data(const struct nlmsghdr *nlh, struct answer *answer)
 		switch (mnl_attr_get_type(attr)) {
 		case QCOW2BLK_A_INDEX:
 			answer->index = mnl_attr_get_u32(attr);
+			break;
+		case QCOW2BLK_A_FLAGS:
+			answer->flags = mnl_attr_get_u32(attr);
 			break;
 		case QCOW2BLK_A_SIZE:
 			answer->size = mnl_attr_get_u64(attr);
@@ -199,7 +203,7 @@ int rig_send(uint8_t command, void (*put)(struct nlmsghdr *nlh), char *sentence)
 	return talk(nlh, &answer);
 }
 
-int rig_try_detach(int index)
+static int send_detach(int index, uint32_t flags)
 {
 	char buf[1024];
 	struct answer answer = { 0 };
@@ -208,7 +212,19 @@ int rig_try_detach(int index)
 	connect_to_module();
 	nlh = request(buf, family, QCOW2BLK_CMD_DETACH);
 	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	if (flags)
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, flags);
 	return talk(nlh, &answer);
+}
+
+int rig_try_detach(int index)
+{
+	return send_detach(index, 0);
+}
+
+int rig_force_detach(int index)
+{
+	return send_detach(index, QCOW2BLK_F_FORCE);
 }
 
 int rig_detach(int index)
@@ -223,7 +239,7 @@ int rig_detach(int index)
 	return err;
 }
 
-uint64_t rig_stat(int index, unsigned int stat)
+static struct answer ask(int index)
 {
 	char buf[1024];
 	struct answer answer = { 0 };
@@ -234,7 +250,17 @@ uint64_t rig_stat(int index, unsigned int stat)
 	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
 	if (talk(nlh, &answer))
 		die("cannot ask for device %d", index);
-	return answer.stats[stat];
+	return answer;
+}
+
+uint64_t rig_stat(int index, unsigned int stat)
+{
+	return ask(index).stats[stat];
+}
+
+uint32_t rig_flags(int index)
+{
+	return ask(index).flags;
 }
 
 int rig_open_disk(int index, int flags)

@@ -61,6 +61,12 @@ int rig_detach(int index);
 /* Detach, once. Return: 0 or negative errno. */
 int rig_try_detach(int index);
 
+/* Detach even if what was written is lost by it. Return: 0 or negative errno. */
+int rig_force_detach(int index);
+
+/* enum qcow2blk_flags of a device. */
+uint32_t rig_flags(int index);
+
 /* Counter of a device. @stat: enum qcow2blk_stat_attr. */
 uint64_t rig_stat(int index, unsigned int stat);
 

@@ -1,0 +1,549 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * faults [--direct-io auto|on|off] [--only NAME] [--few] [--part I/N] STORE IMAGE BASE
+ *
+ * What becomes of a request when an operation of the file below it fails: every operation, one
+ * after the other, of each kind, for each kind of request. STORE is where tests/crash/recfs is
+ * mounted and each Nth request is for this process; IMAGE, made by tests/test_fault_01.sh, is copied there each time; BASE is its raw backing
+ * file.
+ *
+ * One trial: attach, write something durable, let the Nth operation from now on fail, send the
+ * request, flush, perhaps detach. Then:
+ *	- the request and the flush succeed or fail with an errno, and nothing hangs
+ *	- after a failed fsync the device is stopped: so says its flag, one event, and each later
+ *	  flush; nothing is written to the file any more
+ *	- a device that is not stopped goes on: writes and flushes work again
+ *	- what was durable before is there; what was flushed since, too; sectors of the request hold
+ *	  what they held or what they should; so it is on the device, and after a new attach
+ *	- qemu-img check finds no error, and no leak unless the device was stopped or the fault was
+ *	  met while it went away
+ * until the fault is not reached any more. --few: one errno for each kind of operation.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "events.h"
+#include "qemu.h"
+#include "rig.h"
+
+#define KIB	1024ULL
+#define MIB	(1024 * KIB)
+#define SIZE	(1 * MIB)
+#define QEMU_EVERY	8
+#define MAX_N	200	/* a request needs fewer operations */
+#define MARK	(1000 * KIB)	/* where no request goes */
+#define ALIGN	4096
+
+enum request_kind { WRITE, DISCARD, ZEROES };
+
+/* A request, and whether the fault comes before it or only at detach. Zones: see the script. */
+static const struct request {
+	const char *name;
+	enum request_kind kind;
+	uint64_t off, len;
+	bool at_detach;
+} requests[] = {
+	{ "in-place", WRITE, 4 * KIB, 4 * KIB, false },
+	{ "shared", WRITE, 64 * KIB + 512, 1536, false },
+	{ "compressed", WRITE, 128 * KIB + 512, 1536, false },
+	{ "zero", WRITE, 192 * KIB + 512, 1536, false },
+	{ "copy", WRITE, 256 * KIB + 512, 1536, false },
+	{ "allocating", WRITE, 320 * KIB, 64 * KIB, false },
+	{ "new-table", WRITE, 640 * KIB, 2 * KIB, false },
+	{ "growth", WRITE, 704 * KIB, 136 * KIB, false },
+	{ "discard", DISCARD, 0, 64 * KIB, false },
+	{ "discard-shared", DISCARD, 64 * KIB, 64 * KIB, false },
+	{ "zeroes", ZEROES, 512, 127 * KIB, false },
+	{ "zeroes-copy", ZEROES, 256 * KIB + 512, 3 * KIB, false },
+	{ "detach", WRITE, 320 * KIB, 64 * KIB, true },
+	{ "detach-discard", DISCARD, 0, 128 * KIB, true },
+};
+
+/* What fails, and how: the name of an errno, or "short". */
+static const struct fault {
+	const char *op;
+	const char *how;
+	bool ever;
+	bool is_more;	/* not with --few */
+} faults[] = {
+	{ "read", "EIO", false, false },
+	{ "write", "EIO", false, false },
+	{ "write", "ENOSPC", false, true },
+	{ "write", "short", false, true },
+	{ "fsync", "EIO", false, false },
+	{ "fsync", "EIO", true, true },
+	{ "fallocate", "ENOSPC", false, false },
+	{ "fallocate", "ENOSPC", true, true },
+	{ "fallocate", "EIO", false, true },
+	{ "truncate", "EIO", false, false },
+};
+
+struct trial {
+	const struct request *r;
+	const struct fault *fault;
+	unsigned int n;
+	int index;
+	int disk;
+	int err;		/* of the request */
+	int flush_err;
+	int detach_err;		/* of the detach, if that met the fault */
+	bool may_leak;
+	bool stopped;
+	bool failed;
+};
+
+static const char *store, *image, *base, *only;
+static unsigned int part, parts = 1;
+static bool few;
+static uint8_t direct_io;
+static char *image_data;
+static size_t image_size;
+static unsigned char *held, *meant, *got;	/* the disk: as before, as meant, as read */
+static unsigned int trial_count, hit_count, failed_count, stopped_count, errno_count;
+
+static void __attribute__((format(printf, 2, 3))) fail(struct trial *t, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("%s, %s of %s %u%s: ", t->r->name, t->fault->how, t->fault->op, t->n,
+	       t->fault->ever ? " and all later ones" : "");
+	vprintf(format, args);
+	printf("\n");
+	va_end(args);
+	t->failed = true;
+}
+
+/* --- the store ---------------------------------------------------------------------------- */
+
+static int open_store(const char *name, int flags)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", store, name);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %m", path);
+	return fd;
+}
+
+static void __attribute__((format(printf, 1, 2))) tell_store(const char *format, ...)
+{
+	int fd = open_store("ctl", O_WRONLY);
+	va_list args;
+
+	va_start(args, format);
+	if (vdprintf(fd, format, args) < 0)
+		die("the store does not understand: %s", format);
+	va_end(args);
+	close(fd);
+}
+
+static unsigned long long store_count(const char *name)
+{
+	char text[512], *at;
+	int fd = open_store("ctl", O_RDONLY);
+	ssize_t len = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	text[len < 0 ? 0 : len] = '\0';
+	at = strstr(text, name);
+	if (!at)
+		die("the store does not count: %s", name);
+	return strtoull(at + strlen(name), NULL, 10);
+}
+
+static void reset_image(void)
+{
+	int fd;
+
+	tell_store("clear");
+	fd = open_store("image", O_WRONLY | O_DIRECT);
+	if (ftruncate(fd, 0) || pwrite(fd, image_data, image_size, 0) != (ssize_t)image_size)
+		die("the image cannot be copied: %m");
+	close(fd);
+}
+
+/* --- the device ---------------------------------------------------------------------------- */
+
+static bool attach(struct trial *t, bool writable)
+{
+	struct rig_attach a = {
+		.count = 2, .raw = { false, true }, .writable = writable, .direct_io = direct_io,
+		.flags = QCOW2BLK_F_NO_PARTSCAN,
+	};
+
+	a.fds[0] = open_store("image", writable ? O_RDWR : O_RDONLY);
+	a.fds[1] = open(base, O_RDONLY | O_CLOEXEC);
+	t->index = rig_attach(&a);
+	close(a.fds[0]);
+	close(a.fds[1]);
+	if (t->index < 0) {
+		fail(t, "not attached: %s: %s", strerror(-t->index), a.sentence);
+		return false;
+	}
+	t->disk = rig_open_disk(t->index, (writable ? O_RDWR : O_RDONLY) | O_DIRECT);
+	if (t->disk < 0)
+		die("/dev/qcow%d: %s", t->index, strerror(-t->disk));
+	return true;
+}
+
+static int send(const struct trial *t, enum request_kind kind, uint64_t off, uint64_t len)
+{
+	uint64_t range[2] = { off, len };
+	ssize_t done;
+
+	if (kind == DISCARD)
+		return ioctl(t->disk, BLKDISCARD, range) ? -errno : 0;
+	if (kind == ZEROES)
+		return ioctl(t->disk, BLKZEROOUT, range) ? -errno : 0;
+	done = pwrite(t->disk, meant + off, len, off);
+	return done < 0 ? -errno : done == (ssize_t)len ? 0 : -EIO;
+}
+
+static int flush(const struct trial *t)
+{
+	return fsync(t->disk) ? -errno : 0;
+}
+
+/* Sector by sector; those of the request may be old, unless that is known to be done. */
+static void compare(struct trial *t, const char *when, bool is_done)
+{
+	const struct request *r = t->r;
+	int err = rig_pread(t->disk, got, SIZE, 0);
+
+	if (err) {
+		fail(t, "%s: reading: %s", when, strerror(-err));
+		return;
+	}
+	for (uint64_t off = 0; off < SIZE; off += SECTOR) {
+		bool may_be_old = off >= r->off && off < r->off + r->len && !is_done;
+
+		if (!memcmp(got + off, meant + off, SECTOR) ||
+		    (may_be_old && !memcmp(got + off, held + off, SECTOR)))
+			continue;
+		fail(t, "%s: sector %llu is wrong", when, (unsigned long long)off / SECTOR);
+		return;
+	}
+}
+
+static void change(unsigned char *disk, uint64_t off, uint64_t len)
+{
+	uint64_t random = trial_count * 1000 + off;
+
+	for (uint64_t i = off; i < off + len; i += sizeof(random)) {
+		uint64_t word = rig_random(&random);
+
+		memcpy(disk + i, &word, sizeof(word));
+	}
+}
+
+static void change_durably(struct trial *t, uint64_t off, uint64_t len, const char *when)
+{
+	int err;
+
+	change(meant, off, len);
+	err = send(t, WRITE, off, len) ?: flush(t);
+	if (err)
+		fail(t, "%s: a write and a flush: %s", when, strerror(-err));
+}
+
+/* --- a trial ------------------------------------------------------------------------------- */
+
+/* What shall be there whatever happens: near the request's place, and far from it. */
+static void prepare(struct trial *t)
+{
+	memcpy(meant, held, SIZE);
+	change_durably(t, MARK, 8 * KIB, "before");
+	change_durably(t, 60 * KIB, 1 * KIB, "before");
+	change_durably(t, 252 * KIB, 6 * KIB, "before");
+	memcpy(held, meant, SIZE);
+	if (t->r->kind == WRITE)
+		change(meant, t->r->off, t->r->len);
+	else
+		memset(meant + t->r->off, 0, t->r->len);
+}
+
+static void arm(const struct trial *t)
+{
+	if (!strcmp(t->fault->how, "short"))
+		tell_store("short %u", t->n);
+	else
+		tell_store("fail %s %u %s%s", t->fault->op, t->n, t->fault->how,
+			   t->fault->ever ? " ever" : "");
+}
+
+static void check_stopped(struct trial *t)
+{
+	unsigned long long writes;
+	struct events ev;
+	int err;
+
+	stopped_count++;
+	events_take(&ev, t->index);
+	if (ev.count[QCOW2BLK_EVENT_STOPPED] != 1 || !ev.last_errno[QCOW2BLK_EVENT_STOPPED])
+		fail(t, "%u events say that writing has stopped",
+		     ev.count[QCOW2BLK_EVENT_STOPPED]);
+	writes = store_count("write ") + store_count("fallocate ") + store_count("truncate ");
+	err = send(t, WRITE, 320 * KIB, 64 * KIB);
+	if (!err)
+		err = send(t, WRITE, 700 * KIB, 64 * KIB);
+	if (!err)
+		fail(t, "an allocating write after writing has stopped succeeds");
+	if (!flush(t) || !flush(t))
+		fail(t, "a flush after writing has stopped succeeds");
+	if (store_count("write ") + store_count("fallocate ") + store_count("truncate ") != writes)
+		fail(t, "something is written after writing has stopped");
+}
+
+static void check_running(struct trial *t)
+{
+	struct events ev;
+
+	events_take(&ev, t->index);
+	if (t->err == -ENOSPC && !ev.count[QCOW2BLK_EVENT_ENOSPC] &&
+	    !strcmp(t->fault->op, "fallocate"))
+		fail(t, "ENOSPC, and no event says so");
+	if (ev.count[QCOW2BLK_EVENT_STOPPED])
+		fail(t, "an event says that writing has stopped, the flag does not");
+	/* The request again, then what was not allocated before. */
+	t->err = send(t, t->r->kind, t->r->off, t->r->len);
+	if (t->err)
+		fail(t, "it fails again: %s", strerror(-t->err));
+	change_durably(t, 400 * KIB, 8 * KIB, "afterwards");
+	t->flush_err = 0;
+}
+
+/* Detach, with the fault still there. Return: true if the device is gone. */
+static bool detach_faulty(struct trial *t)
+{
+	close(t->disk);
+	t->detach_err = rig_detach(t->index);
+	if (!t->detach_err)
+		return true;
+	t->disk = rig_open_disk(t->index, O_RDWR | O_DIRECT);
+	if (t->disk < 0)
+		t->disk = rig_open_disk(t->index, O_RDONLY | O_DIRECT);
+	if (t->disk < 0)
+		die("/dev/qcow%d: %s", t->index, strerror(-t->disk));
+	return false;
+}
+
+static void detach(struct trial *t)
+{
+	int err;
+
+	close(t->disk);
+	err = rig_detach(t->index);
+	if (t->stopped && err != -EIO)
+		fail(t, "detach of what has stopped: %s", err ? strerror(-err) : "succeeds");
+	if (!t->stopped && err)
+		fail(t, "detach: %s", strerror(-err));
+	if (err) {
+		err = rig_force_detach(t->index);
+		if (err)
+			die("detach by force: %s", strerror(-err));
+	}
+}
+
+/* What qemu-img check would say, in a tenth of the time. */
+static void check_quickly(struct trial *t)
+{
+	struct image img = { };
+	char path[4096];
+	struct check c;
+
+	contents_start();
+	snprintf(path, sizeof(path), "%s/image", store);
+	if (!image_load(&img, path))
+		die("%s: %m", path);
+	check_image(&c, &img);
+	if (!c.opens || c.corruptions || c.strict || (c.leaks && !t->may_leak))
+		fail(t, "%u corruptions, %u clusters used twice, %u leaks: %s", c.corruptions,
+		     c.strict, c.leaks, c.what);
+	image_free(&img);
+	contents_free();
+}
+
+static void ask_qemu(struct trial *t)
+{
+	char said[QEMU_SAID];
+	int dir = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (!qemu_check(dir, "image", t->may_leak, said))
+		fail(t, "qemu-img check: ...%.200s",
+		     said + (strlen(said) > 200 ? strlen(said) - 200 : 0));
+	close(dir);
+}
+
+static void judge(struct trial *t)
+{
+	check_quickly(t);
+	if (trial_count % QEMU_EVERY == 0)
+		ask_qemu(t);
+	if (!attach(t, false))
+		return;
+	compare(t, "attached anew", !t->err && !t->flush_err && !t->detach_err);
+	close(t->disk);
+	if (rig_detach(t->index))
+		die("a read-only device cannot be detached");
+}
+
+/* Return: true if the fault was met. */
+static bool faulted(unsigned long long hits)
+{
+	return store_count("failed ") > hits;
+}
+
+static bool run(struct trial *t)
+{
+	unsigned long long hits;
+	bool met, gone = false;
+	struct events ev;
+
+	trial_count++;
+	reset_image();
+	if (!attach(t, true))
+		return false;
+	events_take(&ev, t->index);
+	prepare(t);
+	hits = store_count("failed ");
+	if (!t->r->at_detach)
+		arm(t);
+	t->err = send(t, t->r->kind, t->r->off, t->r->len);
+	if (t->r->at_detach) {
+		arm(t);
+		gone = detach_faulty(t);
+	} else {
+		t->flush_err = flush(t);
+	}
+	met = faulted(hits);
+	tell_store("clear");
+	if (!gone) {
+		t->stopped = rig_flags(t->index) & QCOW2BLK_F_STOPPED;
+		compare(t, "attached", !t->err);
+		if (t->stopped)
+			check_stopped(t);
+		else
+			check_running(t);
+		compare(t, "later", !t->err);
+		if (met && !strcmp(t->fault->op, "fsync") && !t->stopped)
+			fail(t, "an fsync has failed and writing goes on");
+		detach(t);
+	}
+	t->may_leak = t->stopped || (gone && met);
+	judge(t);
+	errno_count += t->err || t->flush_err || t->detach_err;
+	hit_count += met;
+	failed_count += t->failed;
+	return met;
+}
+
+static void run_all(const struct request *r, const struct fault *fault)
+{
+	static unsigned char *clean;
+	struct trial t = { .r = r, .fault = fault };
+
+	if (!clean) {
+		clean = malloc(SIZE);
+		memcpy(clean, held, SIZE);
+	}
+	do {
+		t = (struct trial){ .r = r, .fault = fault, .n = t.n + 1 };
+		memcpy(held, clean, SIZE);
+	} while (run(&t) && t.n < MAX_N);
+	if (t.n == MAX_N)
+		fail(&t, "so many operations");
+}
+
+/* What the image holds before: the driver's reads were tested elsewhere. */
+static void learn_content(void)
+{
+	struct trial t = { .r = requests, .fault = faults };
+
+	reset_image();
+	if (!attach(&t, false) || rig_pread(t.disk, held, SIZE, 0))
+		die("the image cannot be read");
+	close(t.disk);
+	rig_detach(t.index);
+}
+
+static void load_image(void)
+{
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+
+	image_size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	image_data = aligned_alloc(ALIGN, (image_size / ALIGN + 1) * ALIGN);
+	held = aligned_alloc(ALIGN, SIZE);
+	meant = aligned_alloc(ALIGN, SIZE);
+	got = aligned_alloc(ALIGN, SIZE);
+	if (!image_size || rig_pread(fd, image_data, image_size, 0))
+		die("%s: %m", image);
+	close(fd);
+}
+
+static uint8_t parse_direct_io(const char *word)
+{
+	static const char *const modes[] = { "auto", "on", "off" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		if (!strcmp(word, modes[i]))
+			return i;
+	}
+	die("--direct-io: auto, on or off");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "direct-io", required_argument, NULL, 'd' },
+		{ "only", required_argument, NULL, 'o' },
+		{ "few", no_argument, NULL, 'f' },
+		{ "part", required_argument, NULL, 'p' },
+		{ }
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'd': direct_io = parse_direct_io(optarg); break;
+		case 'o': only = optarg; break;
+		case 'f': few = true; break;
+		case 'p':
+			if (sscanf(optarg, "%u/%u", &part, &parts) == 2 && parts)
+				break;
+			/* fall through */
+		default: die("faults: see the head of faults.c");
+		}
+	}
+	if (optind + 3 != argc)
+		die("faults: see the head of faults.c");
+	store = argv[optind];
+	image = argv[optind + 1];
+	base = argv[optind + 2];
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	events_start();
+	load_image();
+	learn_content();
+	for (size_t i = 0; i < ARRAY_SIZE(requests) * ARRAY_SIZE(faults); i++) {
+		const struct request *r = &requests[i / ARRAY_SIZE(faults)];
+		const struct fault *fault = &faults[i % ARRAY_SIZE(faults)];
+
+		if (i % parts == part && (!only || !strcmp(only, r->name)) &&
+		    !(few && fault->is_more))
+			run_all(r, fault);
+	}
+	printf("%u trials, %u met their fault, %u got an errno, %u stopped, %u failed\n",
+	       trial_count, hit_count, errno_count, stopped_count, failed_count);
+	return failed_count > 0;
+}

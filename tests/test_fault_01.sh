@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The file below fails: each operation of each kind, one after the other, for each kind of request
+# (tests/crash/faults.c). The store is tests/crash/recfs.
+# kernels: uml uml-debug
+# timeout: 300
+. "$(dirname "$0")/test_common.sh"
+need qemu-img qemu-io
+
+recfs=$test_top/build/crash/recfs
+[ -x "$recfs" ] || skip_all "no recfs: make -C tests/crash"
+jobs=12
+for ((i = 0; i < jobs; i++)); do
+	mkdir "$test_dir/store$i"
+	"$recfs" "$test_dir/store$i" || skip_all "no FUSE"
+	at_exit umount "$test_dir/store$i"
+done
+at_exit qcow2ctl detach --force --all
+head -c 1M /dev/urandom >"$test_dir/base.raw"
+
+# Zones of 64 KiB: data, data that a snapshot shares, compressed data, zeros, nothing.
+make_image() {	# NAME QEMU-IMG-OPTIONS COMPRESSED-BYTES
+	local file=$test_dir/$1
+	qemu-img create -q -f qcow2 -o "$2" -b "$test_dir/base.raw" -F raw "$file" &&
+		qemu-io -f qcow2 -c 'write -q -P 1 0 128k' "$file" &&
+		qemu-img snapshot -c before "$file" &&
+		qemu-io -f qcow2 -c 'write -q -P 2 0 64k' -c "write -q -c -P 3 128k $3" \
+			-c 'write -q -z 192k 64k' "$file"
+}
+
+# Most of a trial is waiting, so there are many at a time, each with its store. Prints the sum of
+# what all say; fails if one does, or if there was nothing to say.
+faults() {	# IMAGE OPTION...
+	local file=$test_dir/$1 i
+	shift
+	for ((i = 0; i < jobs; i++)); do
+		"$test_top/build/crash/faults" "$@" --part $i/$jobs "$test_dir/store$i" "$file" \
+			"$test_dir/base.raw" || echo "process $i failed" &
+	done | awk '
+		/ trials, / { trials += $1; met += $3; errno += $7; stopped += $11; next }
+		{ print; bad = 1 }
+		END {
+			printf "%d trials, %d met their fault, %d with an errno, %d stopped\n",
+				trials, met, errno, stopped
+			exit bad || !met || !errno || !stopped
+		}' >"$test_dir/said"
+	local status=$?
+	cat "$test_dir/said"
+	tail -n 1 "$test_dir/said" >"$test_dir/sum"
+	return $status
+}
+
+make_image small cluster_size=512 4k
+make_image middle cluster_size=4096 4k
+make_image large cluster_size=65536,lazy_refcounts=on 64k
+if [ "${VM_KERNEL:-}" = uml ]; then
+	check "clusters of 512 bytes, direct I/O" faults small --direct-io on
+	sed 's/^/# /' "$test_dir/sum"
+fi
+check "clusters of 64 KiB, direct I/O" faults large --direct-io on --few
+sed 's/^/# /' "$test_dir/sum"
+check "clusters of 4 KiB, through the page cache" faults middle --direct-io off --few
+sed 's/^/# /' "$test_dir/sum"
+finish
