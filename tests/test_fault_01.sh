@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The file below fails: each operation of each kind, one after the other, for each kind of request
 # (tests/crash/faults.c). The store is tests/crash/recfs.
-# kernels: uml uml-debug
+# kernels: uml
 # timeout: 300
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io
@@ -34,7 +34,7 @@ faults() {	# IMAGE OPTION...
 	local file=$test_dir/$1 i
 	shift
 	for ((i = 0; i < jobs; i++)); do
-		"$test_top/build/crash/faults" "$@" --part $i/$jobs "$test_dir/store$i" "$file" \
+		"$test_top/build/crash/faults" "$@" --part "$i/$jobs" "$test_dir/store$i" "$file" \
 			"$test_dir/base.raw" || echo "process $i failed" &
 	done | awk '
 		/ trials, / { trials += $1; met += $3; errno += $7; stopped += $11; next }
@@ -47,7 +47,7 @@ faults() {	# IMAGE OPTION...
 	local status=$?
 	cat "$test_dir/said"
 	tail -n 1 "$test_dir/said" >"$test_dir/sum"
-	return $status
+	return "$status"
 }
 
 make_image small cluster_size=512 4k

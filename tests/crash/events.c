@@ -80,9 +80,15 @@ static int parse(const struct nlmsghdr *nlh, void *data)
 
 	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr)) {
 		switch (mnl_attr_get_type(attr)) {
-		case QCOW2BLK_A_EVENT: one->type = mnl_attr_get_u32(attr); break;
-		case QCOW2BLK_A_INDEX: one->index = mnl_attr_get_u32(attr); break;
-		case QCOW2BLK_A_ERRNO: one->error = mnl_attr_get_u32(attr); break;
+		case QCOW2BLK_A_EVENT:
+			one->type = mnl_attr_get_u32(attr);
+			break;
+		case QCOW2BLK_A_INDEX:
+			one->index = mnl_attr_get_u32(attr);
+			break;
+		case QCOW2BLK_A_ERRNO:
+			one->error = mnl_attr_get_u32(attr);
+			break;
 		}
 	}
 	return MNL_CB_OK;

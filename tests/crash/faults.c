@@ -339,7 +339,7 @@ static bool detach_faulty(struct trial *t)
 	return false;
 }
 
-static void detach(struct trial *t)
+static void go_away(struct trial *t)
 {
 	int err;
 
@@ -439,7 +439,7 @@ static bool run(struct trial *t)
 		compare(t, "later", !t->err);
 		if (met && !strcmp(t->fault->op, "fsync") && !t->stopped)
 			fail(t, "an fsync has failed and writing goes on");
-		detach(t);
+		go_away(t);
 	}
 	t->may_leak = t->stopped || (gone && met);
 	judge(t);
@@ -516,14 +516,21 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'd': direct_io = parse_direct_io(optarg); break;
-		case 'o': only = optarg; break;
-		case 'f': few = true; break;
+		case 'd':
+			direct_io = parse_direct_io(optarg);
+			break;
+		case 'o':
+			only = optarg;
+			break;
+		case 'f':
+			few = true;
+			break;
 		case 'p':
 			if (sscanf(optarg, "%u/%u", &part, &parts) == 2 && parts)
 				break;
 			/* fall through */
-		default: die("faults: see the head of faults.c");
+		default:
+			die("faults: see the head of faults.c");
 		}
 	}
 	if (optind + 3 != argc)

@@ -239,7 +239,7 @@ int rig_detach(int index)
 	return err;
 }
 
-static struct answer ask(int index)
+static struct answer get_device(int index)
 {
 	char buf[1024];
 	struct answer answer = { 0 };
@@ -255,12 +255,12 @@ static struct answer ask(int index)
 
 uint64_t rig_stat(int index, unsigned int stat)
 {
-	return ask(index).stats[stat];
+	return get_device(index).stats[stat];
 }
 
 uint32_t rig_flags(int index)
 {
-	return ask(index).flags;
+	return get_device(index).flags;
 }
 
 int rig_open_disk(int index, int flags)
