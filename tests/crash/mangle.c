@@ -2,8 +2,8 @@
 /*
  * mangle N SEED IMAGE...
  *
- * Is check.c right? Tables of images are changed at random, N times, and its verdict is held against
- * that of qemu-img check. Prints one result in KTAP. The images need no backing file, or have it
+ * Is check.c right? Tables of images are changed at random, N times, and its verdict is held
+ * against that of qemu-img check. Prints one result in KTAP. The images need no backing file, or have it
  * beside them.
  */
 #include <endian.h>

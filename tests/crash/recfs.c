@@ -58,7 +58,9 @@
 
 enum { INO_IMAGE = 2, INO_MARK, INO_CTL };
 
-static const char *const names[] = { [INO_IMAGE] = "image", [INO_MARK] = "mark", [INO_CTL] = "ctl" };
+static const char *const names[] = {
+	[INO_IMAGE] = "image", [INO_MARK] = "mark", [INO_CTL] = "ctl",
+};
 
 /* A read or write whose turn comes later. */
 struct held {
@@ -521,7 +523,7 @@ static const struct option options[] = {
 int main(int argc, char **argv)
 {
 	static char log_buffer[1 << 20];
-	char *fuse_argv[] = { "recfs", "-oallow_other,fsname=recfs,default_permissions", NULL };
+	char *fuse_argv[3] = { "recfs", "-oallow_other,fsname=recfs,default_permissions", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(2, fuse_argv);
 	const char *image = NULL, *log_path = NULL;
 	uint64_t size = 1ULL << 40, device_size = 0;

@@ -57,8 +57,6 @@
 #define DEVICE_ROOM	(24ULL << 20)
 #define MOST_SIZE	"268435456"	/* of an image; the disks are small */
 
-extern char **environ;
-
 static const char *recfs = "recfs", *data_dev, *log_dev;
 static char mountpoint[1024];
 static bool use_qemu;
@@ -317,7 +315,7 @@ static void fill_device(struct job *job)
 static void block_start(struct job *job)
 {
 	char table[256];
-	const char *argv[] = { "dmsetup", "create", DM_NAME, "--table", table, NULL };
+	const char *const argv[] = { "dmsetup", "create", DM_NAME, "--table", table, NULL };
 
 	fill_device(job);
 	snprintf(table, sizeof(table), "0 %llu log-writes %s %s",
@@ -330,7 +328,7 @@ static void block_start(struct job *job)
 
 static void block_end(struct job *job)
 {
-	const char *argv[] = { "dmsetup", "remove", DM_NAME, NULL };
+	const char *const argv[] = { "dmsetup", "remove", DM_NAME, NULL };
 
 	marks_close(&job->marks);
 	run(argv);
@@ -378,7 +376,7 @@ static int attach(struct job *job)
 
 static void qemu_attach(struct job *job)
 {
-	const char *argv[] = { "qemu-nbd", "-c", NBD, "-f", "qcow2", "--cache=none", "--aio=threads",
+	const char *const argv[] = { "qemu-nbd", "-c", NBD, "-f", "qcow2", "--cache=none", "--aio=threads",
 			       "--discard=unmap", "--fork", job->path, NULL };
 
 	run(argv);
@@ -408,7 +406,7 @@ static void put_force(struct nlmsghdr *nlh)
 /* A disk that cannot be made durable goes all the same. Return: 0 or negative errno. */
 static int detach(int index)
 {
-	const char *argv[] = { "qemu-nbd", "-d", NBD, NULL };
+	const char *const argv[] = { "qemu-nbd", "-d", NBD, NULL };
 
 	if (!use_qemu) {
 		int err = rig_detach(index);

@@ -12,10 +12,8 @@
 /* qemu-img check's exit statuses. */
 enum { IMG_GOOD, IMG_ERROR, IMG_CORRUPT, IMG_LEAKS };
 
-extern char **environ;
-
 /* Run it, without its output. Return: exit status. */
-static int run(const char *const *argv)
+static int spawn(const char *const *argv)
 {
 	posix_spawn_file_actions_t actions;
 	int status;
@@ -53,14 +51,14 @@ static void spell(char *spec, size_t room, const char *path, const char *base)
 bool second_check(struct judge *j, const char *path, const char *base)
 {
 	char spec[8192];
-	const char *argv[] = { "qemu-img", "check", "--image-opts", spec, NULL };
+	const char *const argv[] = { "qemu-img", "check", "--image-opts", spec, NULL };
 	bool good;
 	int status;
 
 	if (!image_save(&j->replay.state, path))
 		die("%s: %m", path);
 	spell(spec, sizeof(spec), path, base);
-	status = run(argv);
+	status = spawn(argv);
 	unlink(path);
 	/* What is strict here qemu-img may call corrupt, or not open, or like. */
 	if (j->check.strict || !j->check.opens)
@@ -94,7 +92,7 @@ static int64_t compare(struct judge *j, const char *path)
 bool second_convert(struct judge *j, const char *path, const char *base)
 {
 	char raw[4096], spec[8192];
-	const char *argv[] = { "qemu-img", "convert", "-O", "raw", "--image-opts", spec, raw, NULL };
+	const char *const argv[] = { "qemu-img", "convert", "-O", "raw", "--image-opts", spec, raw, NULL };
 	int64_t bad;
 	int status;
 
@@ -104,7 +102,7 @@ bool second_convert(struct judge *j, const char *path, const char *base)
 	if (!image_save(&j->replay.state, path))
 		die("%s: %m", path);
 	spell(spec, sizeof(spec), path, base);
-	status = run(argv);
+	status = spawn(argv);
 	unlink(path);
 	if (status)
 		return disagree(j, "qemu-img convert", status);

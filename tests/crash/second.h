@@ -6,8 +6,8 @@
 #include "judge.h"
 
 /*
- * These return false, with j->words, if qemu-img sees it differently. @path: a scratch file. @base: what
- * lies below, raw, or NULL.
+ * These return false, with j->words, if qemu-img sees it differently. @path: a scratch file.
+ * @base: what lies below, raw, or NULL.
  */
 bool second_check(struct judge *j, const char *path, const char *base);
 bool second_convert(struct judge *j, const char *path, const char *base);

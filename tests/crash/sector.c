@@ -46,8 +46,12 @@ void sector_fill(void *buf, const struct sector_id *id)
 	uint64_t words[WORDS] = { MAGIC, id->lba, (uint64_t)id->run << 32 | id->version };
 	uint64_t filler = hash_words(words, 3);
 
-	for (unsigned int i = 3; i < WORDS - 1; i++)
+	for (unsigned int i = 3; i < WORDS - 1; i++) {
 		words[i] = filler;
+		/* Compresses, but not to nothing. */
+		if (i < WORDS * 5 / 8)
+			filler = (filler ^ filler >> 29) * 0xbf58476d1ce4e5b9ULL;
+	}
 	words[WORDS - 1] = checksum(words);
 	memcpy(buf, words, SECTOR);
 }

