@@ -16,7 +16,7 @@ differ=("$test_top/build/tests/differ" --seed "${DIFFER_SEED:-1}" --keep "${VM_S
 never=('!dirty' '!corrupt' '!with-bitmap' '!raw*')
 case ${VM_KERNEL:-} in
 uml) ops=750 patterns=() ;;
-uml-debug) ops=600 patterns=('z*-512-raw' 'v2-1024-same' 'z*-4096-short' 'v2-4096-qcow2'
+uml-debug) ops=150 patterns=('z*-512-raw' 'v2-1024-same' 'z*-4096-short' 'v2-4096-qcow2'
 	'v2-65536-none' 'zstd-65536-*' 'zlib-2097152-unaligned' 'grows*' 'snapshots*' 'with-*'
 	'refcount-bits*' 'preallocation*' 'far-*' 'tiny*' 'chain-of-8') ;;
 *) ops=200 patterns=('zlib-512-raw' 'zstd-4096-short' 'v2-65536-none' 'grows-refcount-table'
