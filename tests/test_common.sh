@@ -78,9 +78,9 @@ need() {	# TOOL...
 at_exit() { test_undo+=("$*"); }
 
 test_cleanup() {
-	local status=$? i
-	for ((i = ${#test_undo[@]} - 1; i >= 0; i--)); do
-		eval "${test_undo[i]}" >/dev/null 2>&1 || true
+	local status=$? undo_step
+	for ((undo_step = ${#test_undo[@]} - 1; undo_step >= 0; undo_step--)); do
+		eval "${test_undo[undo_step]}" >/dev/null 2>&1 || true
 	done
 	rm -rf "$test_dir"
 	exit $status
