@@ -54,6 +54,8 @@ static void io_failed(struct qcow2_io_target *t, int err, u64 off, unsigned int 
 	struct qcow2_device *dev = container_of(t, struct qcow2_device, target);
 	unsigned long flags;
 
+	if (err == -ENOSPC)
+		set_bit(0, &dev->full);
 	if (!__ratelimit(&dev->error_rate))
 		return;
 	spin_lock_irqsave(&dev->error_lock, flags);
@@ -74,6 +76,8 @@ static void error_work(struct work_struct *work)
 	spin_unlock_irq(&dev->error_lock);
 	if (tell_event)
 		tell_event(&ev);
+	if (test_and_clear_bit(0, &dev->full) && __ratelimit(&dev->full_rate))
+		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
 }
 
 static void layer_stopped(struct qcow2_layer *l, int err)
@@ -88,17 +92,8 @@ static void layer_stopped(struct qcow2_layer *l, int err)
 		tell_event(&ev);
 }
 
-static void layer_full(struct qcow2_layer *l)
-{
-	struct qcow2_device *dev = l->owner;
-
-	if (__ratelimit(&dev->full_rate))
-		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
-}
-
 static const struct qcow2_layer_ops layer_ops = {
 	.stopped = layer_stopped,
-	.full	 = layer_full,
 };
 
 u32 qcow2_device_flags(const struct qcow2_device *dev)

@@ -55,6 +55,7 @@ struct qcow2_device {
 	spinlock_t error_lock;	/* protects error */
 	struct qcow2_event error;
 	struct ratelimit_state error_rate;
+	unsigned long full;	/* bit 0: some error was ENOSPC */
 	struct ratelimit_state full_rate;
 	struct work_struct error_work;
 };

@@ -15,11 +15,9 @@ struct qcow2_layer;
 /**
  * struct qcow2_layer_ops - whom a writable layer tells; process context, may sleep
  * @stopped: writing has stopped for good, with @err. Once.
- * @full: the file cannot grow.
  */
 struct qcow2_layer_ops {
 	void (*stopped)(struct qcow2_layer *l, int err);
-	void (*full)(struct qcow2_layer *l);
 };
 
 /**

@@ -51,7 +51,6 @@ static void alloc_full(struct qcow2_alloc *a)
 	struct qcow2_layer *l = container_of(a, struct qcow2_layer, alloc);
 
 	qcow2_layer_err(l, "the file cannot grow: is the disk full?\n");
-	l->ops->full(l);
 }
 
 static void alloc_corrupt(struct qcow2_alloc *a, u64 cluster, const char *why)

@@ -242,8 +242,8 @@ enum qcow2blk_format {
  * @QCOW2BLK_EVENT_DETACHED: a device is gone.
  * @QCOW2BLK_EVENT_ERROR: a request failed; QCOW2BLK_A_ERRNO, QCOW2BLK_A_OFFSET,
  *	QCOW2BLK_A_LAYER_INDEX. At most ten a second for each device.
- * @QCOW2BLK_EVENT_ENOSPC: the file system below has no room for the image to grow; the
- *	write failed, others go on. At most one a second for each device.
+ * @QCOW2BLK_EVENT_ENOSPC: the file system below is full: what needed room failed with
+ *	ENOSPC, the rest goes on. At most one a second for each device.
  * @QCOW2BLK_EVENT_STOPPED: writing has stopped for good, see QCOW2BLK_F_STOPPED;
  *	QCOW2BLK_A_ERRNO. Once for each device.
  */
