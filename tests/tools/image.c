@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,17 @@ static void copy_file(int from, int to)
 	close(to);
 }
 
+/* A link, or where there are none, as on vfat, a copy. */
+static void link_layer(const char *target, int dir, const char *file)
+{
+	if (!symlinkat(target, dir, file))
+		return;
+	if (errno != EPERM)
+		die("%s: %m", target);
+	copy_file(image_open_at(AT_FDCWD, target, O_RDONLY),
+		  image_open_at(dir, file, O_RDWR | O_CREAT | O_EXCL));
+}
+
 static void fill_dir(const struct image_copy *copy, int from, int dir)
 {
 	char *target = realpath(copy->images, NULL), link[4096];
@@ -52,8 +64,7 @@ static void fill_dir(const struct image_copy *copy, int from, int dir)
 		const char *file = copy->image->layers[i].file;
 
 		snprintf(link, sizeof(link), "%s/%s", target, file);
-		if (symlinkat(link, dir, file))
-			die("%s: %m", link);
+		link_layer(link, dir, file);
 	}
 	free(target);
 }
