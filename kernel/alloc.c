@@ -377,40 +377,63 @@ static int find_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 	}
 }
 
-/* What the clusters of a free run hold. */
-static void find_content(struct qcow2_alloc *a, struct qcow2_run *run)
+/*
+ * Space for clusters that were used before, or for the first of them: they have lost
+ * theirs when they became free, and others may have taken it. What they hold, too.
+ */
+static int reserve(struct qcow2_alloc *a, struct qcow2_run *run)
 {
-	unsigned int bits = a->h->cluster_bits;
+	u64 off = run->start << a->h->cluster_bits, len;
+	int err = -EOPNOTSUPP;
 
+	run->zero = false;
 	run->number = NEVER;
-	if (run->start >= a->fresh) {
-		a->fresh = run->start + run->nr;
-		run->zero = true;
-		/* The commit that begins next makes growth and refcounts durable. */
-		if (a->file->can_grow)
-			run->number = qcow2_is_mutant(GROWTH_NOT_SYNCED) ? 0 :
-				      READ_ONCE(a->commit->begun) + 1;
-		return;
+	while (qcow2_file_regular(a->file)) {
+		len = (u64)run->nr << a->h->cluster_bits;
+		err = qcow2_file_zero(a->file, off, len);
+		run->zero = !err;
+		if (err == -EOPNOTSUPP)
+			err = qcow2_file_reserve(a->file, off, len);
+		if ((err != -ENOSPC && err != -EDQUOT) || run->nr == 1)
+			break;
+		run->nr /= 2;
 	}
-	run->zero = qcow2_is_mutant(STALE_AS_ZERO) ||
-		    (qcow2_file_regular(a->file) &&
-		     !qcow2_file_zero(a->file, run->start << bits, (u64)run->nr << bits));
+	run->zero |= qcow2_is_mutant(STALE_AS_ZERO);
+	/* Any other error shows when the space is written. */
+	return err == -ENOSPC || err == -EDQUOT ? err : 0;
+}
+
+/* The file grew by clusters of a run; they are in use now. */
+static void take_fresh(struct qcow2_alloc *a, struct qcow2_run *run)
+{
+	a->fresh = run->start + run->nr;
+	run->zero = true;
+	run->number = NEVER;
+	/* The commit that begins next makes growth and refcounts durable. */
+	if (a->file->can_grow)
+		run->number = qcow2_is_mutant(GROWTH_NOT_SYNCED) ? 0 :
+			      READ_ONCE(a->commit->begun) + 1;
 }
 
 static int take_free_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 {
+	bool fresh;
 	int err;
 
 	err = qcow2_commit_stopped(a->commit) ?: find_run(a, want, run);
 	if (err)
 		return err;
-	/* Refcounts first: the commit that find_content() names must find them. */
-	err = qcow2_refcount_change(a->refs, run->start, run->nr, 1);
+	fresh = run->start >= a->fresh;
+	if (!fresh)
+		err = reserve(a, run);
+	/* Refcounts first: the commit that take_fresh() names must find them. */
+	err = err ?: qcow2_refcount_change(a->refs, run->start, run->nr, 1);
 	if (err)
 		return err;
-	if (run->start < a->fresh)
+	if (fresh)
+		take_fresh(a, run);
+	else
 		a->next = run->start + run->nr;
-	find_content(a, run);
 	return 0;
 }
 

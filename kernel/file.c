@@ -668,6 +668,11 @@ int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len)
 	return allocate(f, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, off, len, &f->can_zero);
 }
 
+int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len)
+{
+	return allocate(f, FALLOC_FL_KEEP_SIZE, off, len, &f->can_grow);
+}
+
 int qcow2_file_truncate(struct qcow2_file *f, u64 size)
 {
 	const struct cred *old = override_creds(f->filp->f_cred);

@@ -222,6 +222,12 @@ int qcow2_file_punch(struct qcow2_file *f, u64 off, u64 len);
  */
 int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len);
 
+/**
+ * qcow2_file_reserve() - fill holes within a regular file with space
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, -ENOSPC, -EDQUOT, or another errno.
+ */
+int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len);
+
 /** qcow2_file_truncate() - cut a regular file. Context: may sleep. Return: 0 or errno. */
 int qcow2_file_truncate(struct qcow2_file *f, u64 size);
 
