@@ -28,6 +28,10 @@ store_made() {	# NAME SIZE SECTOR-SIZE MKFS...
 	mkdir "$stores/$name" && mount "$loop" "$stores/$name"
 }
 
+store_tmpfs() {	# SIZE
+	mkdir "$stores/tmpfs" && mount -t tmpfs -o "size=$1" tmpfs "$stores/tmpfs"
+}
+
 # What differ does with images of these patterns, their layers and they themselves in the store.
 store_patterns=()
 store_differ() {	# NAME DIFFER-OPTION...

@@ -15,6 +15,9 @@
  *	--images DIR			where layers are, if not beside the manifest
  *	--scratch DIR			where images are written (default: $TMPDIR)
  *	--direct-io auto|on|off		how the driver reads and writes image files
+ *	--room KIB			the store is filled up, but for so much; in every second
+ *					attachment all of it. Then writes may get ENOSPC, and some must;
+ *					one image at a time
  *	--compare N			qemu-img compares every Nth image (default 1, 0: none)
  *	--keep DIR			leave images that failed there
  *	--leave DIR			ask qemu-img nothing: leave each image there, with what it should
@@ -36,15 +39,18 @@
 #include "image.h"
 #include "qemu.h"
 
+#define FILLER "filler"
+
 static const char *images, *scratch, *keep, *leave;
 static unsigned int ops = 800, rounds = 2, thread_count = 4, job_count = 2, compare_every = 1;
 static uint64_t seed = 1;
 static uint8_t direct_io = QCOW2BLK_DIRECT_IO_AUTO;
 static bool leaks_allowed;
+static uint64_t room;
 
 /* What came of it so far; updated by many. */
 static unsigned int image_count, failed_count;
-static uint64_t op_count, byte_count;
+static uint64_t op_count, byte_count, refusal_count;
 
 /* --- one image ---------------------------------------------------------------------------- */
 
@@ -162,12 +168,33 @@ static void load_oracle(struct disk *disk, const struct manifest_image *image)
 	}
 }
 
+/* Take the store's space, all but @room of it. */
+static void fill_store(int dir, uint64_t room)
+{
+	int fd = image_open_at(dir, FILLER, O_RDWR | O_CREAT);
+	uint64_t size = lseek(fd, 0, SEEK_END), step = 16 << 20;
+
+	while (step >= SECTOR) {
+		if (!fallocate(fd, 0, size, step))
+			size += step;
+		else if (errno == ENOSPC)
+			step /= 2;
+		else
+			die(FILLER ": %m");
+	}
+	if (ftruncate(fd, size < room ? 0 : size - room) || fsync(fd))
+		die(FILLER ": %m");
+	close(fd);
+}
+
 /* Change the disk in so many attachments, then look at all of it in another one. */
 static void change(struct disk *disk, const struct image_copy *copy, uint64_t random)
 {
 	int index;
 
 	for (disk->round = 0; disk->round < rounds && !disk->failed; disk->round++) {
+		if (room)
+			fill_store(copy->dir, disk->round % 2 ? 0 : room);
 		index = attach(disk, copy, true, rig_random(&random));
 		if (index < 0)
 			return;
@@ -175,6 +202,7 @@ static void change(struct disk *disk, const struct image_copy *copy, uint64_t ra
 		disk_change(disk, ops / rounds);
 		detach(disk, index);
 	}
+	unlinkat(copy->dir, FILLER, 0);
 	if (disk->failed)
 		return;
 	index = attach(disk, copy, false, rig_random(&random));
@@ -186,7 +214,9 @@ static void change(struct disk *disk, const struct image_copy *copy, uint64_t ra
 
 static void run_image(const struct manifest_image *image, unsigned int number)
 {
-	struct disk disk = { .name = image->name, .threads = thread_count };
+	struct disk disk = {
+		.name = image->name, .threads = thread_count, .may_be_full = room,
+	};
 	struct image_copy copy;
 
 	load_oracle(&disk, image);
@@ -204,6 +234,7 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 	}
 	__atomic_add_fetch(&op_count, disk.ops_done, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&byte_count, disk.bytes_done, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&refusal_count, disk.refusals, __ATOMIC_RELAXED);
 	image_remove(&copy, (const char *const[]){ "want.raw", "got.raw", NULL });
 	oracle_free(&disk.oracle);
 }
@@ -270,6 +301,7 @@ static const struct option options[] = {
 	{ "images", required_argument, NULL, 'i' },
 	{ "scratch", required_argument, NULL, 'S' },
 	{ "direct-io", required_argument, NULL, 'd' },
+	{ "room", required_argument, NULL, 'R' },
 	{ "compare", required_argument, NULL, 'c' },
 	{ "keep", required_argument, NULL, 'k' },
 	{ "leave", required_argument, NULL, 'L' },
@@ -311,6 +343,10 @@ int main(int argc, char **argv)
 		case 'd':
 			direct_io = parse_direct_io(optarg);
 			break;
+		case 'R':
+			room = strtoull(optarg, NULL, 0) << 10;
+			job_count = 1;
+			break;
 		case 'c':
 			compare_every = strtoul(optarg, NULL, 0);
 			break;
@@ -350,5 +386,7 @@ int main(int argc, char **argv)
 	printf("seed %llu: %u images, %llu operations, %llu MiB, %u images failed\n",
 	       (unsigned long long)seed, image_count, (unsigned long long)op_count,
 	       (unsigned long long)byte_count >> 20, failed_count);
-	return failed_count || !image_count;
+	if (room)
+		printf("%llu operations got ENOSPC\n", (unsigned long long)refusal_count);
+	return failed_count || !image_count || (room && !refusal_count);
 }

@@ -14,11 +14,12 @@
  * @has_backing: there are layers below.
  * @no_discard: attached so that discards are refused.
  * @is_other: not one of ours: what is discarded is unknown.
+ * @may_be_full: what needs space may get ENOSPC.
  * @oracle: what it should hold.
  * @threads: how many work on it at a time.
  * @seed, @round: of this attachment.
  * @failed: something went wrong, and was said.
- * @ops_done, @bytes_done: counters, updated by many.
+ * @ops_done, @bytes_done, @refusals: counters, updated by many; the last one of ENOSPC.
  */
 struct disk {
 	const char *name;
@@ -28,6 +29,7 @@ struct disk {
 	bool has_backing;
 	bool no_discard;
 	bool is_other;
+	bool may_be_full;
 	struct oracle oracle;
 	unsigned int threads;
 	uint64_t seed;
@@ -35,6 +37,7 @@ struct disk {
 	bool failed;
 	uint64_t ops_done;
 	uint64_t bytes_done;
+	uint64_t refusals;
 };
 
 /* So many random operations, by all threads together. */

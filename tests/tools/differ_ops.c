@@ -27,6 +27,7 @@ struct worker {
 	uint64_t stream;	/* where this thread's sequential writes go on */
 	int fd;
 	unsigned char *buf;
+	unsigned char *seen;	/* MAX_LEN bytes to read into, what @buf holds is needed */
 };
 
 void disk_fail(struct disk *disk, const char *format, ...)
@@ -72,6 +73,32 @@ static int split(struct worker *w, struct iovec *vectors, uint64_t len)
 	return count;
 }
 
+/*
+ * There was no space: each sector of the range holds what it held, or what it was to hold: @wanted,
+ * NULL for zeros. That is what it holds from now on. Return: false if it was another error.
+ */
+static bool was_refused(struct worker *w, uint64_t off, uint64_t len, const unsigned char *wanted)
+{
+	static const unsigned char zeros[SECTOR];
+	struct disk *disk = w->disk;
+
+	if (errno != ENOSPC || !disk->may_be_full)
+		return false;
+	__atomic_add_fetch(&disk->refusals, 1, __ATOMIC_RELAXED);
+	if (pread(w->fd, w->seen, len, off) != (ssize_t)len)
+		fail_op(w, "read after ENOSPC", off, len, strerror(errno));
+	for (uint64_t i = 0; i < len && !disk->failed; i += SECTOR) {
+		unsigned char *held = oracle_at(&disk->oracle, off + i);
+
+		if (!memcmp(w->seen + i, held, SECTOR))
+			continue;
+		if (memcmp(w->seen + i, wanted ? wanted + i : zeros, SECTOR))
+			fail_op(w, "what ENOSPC left", off + i, SECTOR, "neither old nor new");
+		memcpy(held, w->seen + i, SECTOR);
+	}
+	return true;
+}
+
 static void do_read(struct worker *w, uint64_t off, uint64_t len)
 {
 	struct iovec vectors[4];
@@ -97,6 +124,8 @@ static void do_write(struct worker *w, uint64_t off, uint64_t len)
 	else
 		memset(w->buf, 0, len);
 	done = pwritev2(w->fd, vectors, count, off, rig_random(&w->random) % 64 ? 0 : RWF_DSYNC);
+	if (done < 0 && was_refused(w, off, len, w->buf))
+		return;
 	if (done != (ssize_t)len)
 		fail_op(w, "write", off, len, done < 0 ? strerror(errno) : "short");
 	else
@@ -121,6 +150,8 @@ static void do_discard(struct worker *w, uint64_t off, uint64_t len)
 	bool is_nothing = disk->is_v2 && disk->has_backing;
 
 	if (ioctl(w->fd, BLKDISCARD, range)) {
+		if (was_refused(w, off, len, NULL))
+			return;
 		if (errno != EOPNOTSUPP || !(disk->no_discard || is_nothing || disk->is_other))
 			fail_op(w, "discard", off, len, strerror(errno));
 		return;
@@ -143,6 +174,8 @@ static void take_zeroes(struct worker *w, const char *what, uint64_t off, uint64
 		memset(oracle_at(&w->disk->oracle, off), 0, len);
 		return;
 	}
+	if (was_refused(w, off, len, NULL))
+		return;
 	/* Without zero clusters nothing is freed by zeroing it. */
 	if (errno != EOPNOTSUPP || !(w->disk->is_v2 || w->disk->is_other || w->disk->no_discard))
 		fail_op(w, what, off, len, strerror(errno));
@@ -306,7 +339,8 @@ static void *work(void *data)
 		disk_fail(disk, "cannot be opened: %m");
 		return NULL;
 	}
-	if (posix_memalign((void **)&memory, 4096, MAX_LEN + 4096))
+	if (posix_memalign((void **)&memory, 4096, MAX_LEN + 4096) ||
+	    posix_memalign((void **)&w->seen, 4096, MAX_LEN))
 		die("no memory");
 	for (w->op = 0; w->op < w->ops && !disk->failed; w->op++) {
 		const struct kind *kind = pick_kind(w);
@@ -319,6 +353,7 @@ static void *work(void *data)
 		bytes += len;
 	}
 	free(memory);
+	free(w->seen);
 	close(w->fd);
 	__atomic_add_fetch(&disk->ops_done, w->op, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&disk->bytes_done, bytes, __ATOMIC_RELAXED);
