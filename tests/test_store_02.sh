@@ -3,7 +3,7 @@
 # Changes at random where there is no space, or hardly any: what needs some gets ENOSPC, all else goes
 # on, and the images stay whole. Half of the time not a byte is free.
 # kernels: uml
-# timeout: 90
+# timeout: 150
 . "$(dirname "$0")/test_common.sh"
 need mkfs.xfs mkfs.ext4 mkfs.vfat losetup qemu-img
 . "$(dirname "$0")/test_stores.sh"

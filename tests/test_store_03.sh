@@ -4,7 +4,7 @@
 # written again when there is room (tests/tools/full.c). On file systems, and on a block device up to
 # its end, which is full of old data before.
 # kernels: uml
-# timeout: 90
+# timeout: 150
 . "$(dirname "$0")/test_common.sh"
 need mkfs.xfs mkfs.ext4 mkfs.vfat losetup qemu-img
 . "$(dirname "$0")/test_stores.sh"

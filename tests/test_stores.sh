@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # test_common.sh has test_dir and test_top
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Sourced after test_common.sh: file systems to keep images on, $stores/NAME each, and images of the

@@ -492,17 +492,6 @@ static void load_image(void)
 	close(fd);
 }
 
-static uint8_t parse_direct_io(const char *word)
-{
-	static const char *const modes[] = { "auto", "on", "off" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		if (!strcmp(word, modes[i]))
-			return i;
-	}
-	die("--direct-io: auto, on or off");
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -517,7 +506,7 @@ int main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'd':
-			direct_io = parse_direct_io(optarg);
+			direct_io = rig_parse_direct_io(optarg);
 			break;
 		case 'o':
 			only = optarg;

@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "differ.h"
+#include "filler.h"
 #include "image.h"
 #include "qemu.h"
 
@@ -168,25 +169,6 @@ static void load_oracle(struct disk *disk, const struct manifest_image *image)
 	}
 }
 
-/* Take the store's space, all but @room of it. */
-static void fill_store(int dir, uint64_t room)
-{
-	int fd = image_open_at(dir, FILLER, O_RDWR | O_CREAT);
-	uint64_t size = lseek(fd, 0, SEEK_END), step = 16 << 20;
-
-	while (step >= SECTOR) {
-		if (!fallocate(fd, 0, size, step))
-			size += step;
-		else if (errno == ENOSPC)
-			step /= 2;
-		else
-			die(FILLER ": %m");
-	}
-	if (ftruncate(fd, size < room ? 0 : size - room) || fsync(fd))
-		die(FILLER ": %m");
-	close(fd);
-}
-
 /* Change the disk in so many attachments, then look at all of it in another one. */
 static void change(struct disk *disk, const struct image_copy *copy, uint64_t random)
 {
@@ -194,7 +176,7 @@ static void change(struct disk *disk, const struct image_copy *copy, uint64_t ra
 
 	for (disk->round = 0; disk->round < rounds && !disk->failed; disk->round++) {
 		if (room)
-			fill_store(copy->dir, disk->round % 2 ? 0 : room);
+			filler_leave(copy->dir, FILLER, disk->round % 2 ? 0 : room);
 		index = attach(disk, copy, true, rig_random(&random));
 		if (index < 0)
 			return;
@@ -281,17 +263,6 @@ static void run_device(const char *path)
 	byte_count = disk.bytes_done;
 }
 
-static uint8_t parse_direct_io(const char *word)
-{
-	static const char *const modes[] = { "auto", "on", "off" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		if (!strcmp(word, modes[i]))
-			return i;
-	}
-	die("--direct-io: auto, on or off");
-}
-
 static const struct option options[] = {
 	{ "ops", required_argument, NULL, 'o' },
 	{ "rounds", required_argument, NULL, 'r' },
@@ -341,7 +312,7 @@ int main(int argc, char **argv)
 			scratch = optarg;
 			break;
 		case 'd':
-			direct_io = parse_direct_io(optarg);
+			direct_io = rig_parse_direct_io(optarg);
 			break;
 		case 'R':
 			room = strtoull(optarg, NULL, 0) << 10;

@@ -3,8 +3,9 @@
  * full [--direct-io auto|on|off] [--seed S] IMAGE [FILLER]
  *
  * The life of an image whose disk is larger than what its store has room for. IMAGE is new and
- * reads as zeros. FILLER is a file that takes the store's space, to be made smaller when room is
- * needed; without one, on a block device, room comes from discards alone.
+ * reads as zeros; its clusters are of 256 KiB at most, so that discards reach some. FILLER is a
+ * file that takes the store's space, to be made smaller when room is needed; without one, on a block
+ * device, room comes from discards alone.
  *
  *	- it is written until there is no space: that is an ENOSPC, an event, and nothing else
  *	- what needs no space goes on: reads, flushes, writes to what was written
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 #include "events.h"
+#include "filler.h"
 #include "oracle.h"
 #include "qemu.h"
 #include "rig.h"
@@ -44,6 +46,7 @@ static const char *image, *filler;
 static uint8_t direct_io;
 static uint64_t random_state = 1;
 static int disk, disk_index;
+static uint32_t cluster_size;
 static uint64_t size, reach;	/* of the disk; where writes go so far: tables are missing behind */
 static struct oracle oracle;
 static bool *is_written;	/* each UNIT */
@@ -53,14 +56,16 @@ static uint64_t version;
 static void attach(bool writable)
 {
 	int flags = writable ? O_RDWR : O_RDONLY;
+	unsigned char header[24];
 	struct rig_attach a = {
 		.count = 1, .writable = writable, .direct_io = direct_io,
 		.flags = QCOW2BLK_F_NO_PARTSCAN, .cache_size = 65536,
 	};
 
 	a.fds[0] = open(image, flags | O_CLOEXEC);
-	if (a.fds[0] < 0)
+	if (a.fds[0] < 0 || rig_pread(a.fds[0], header, sizeof(header), 0))
 		die("%s: %m", image);
+	cluster_size = 1U << header[23];
 	disk_index = rig_attach(&a);
 	if (disk_index < 0)
 		die("not attached: %s: %s", strerror(-disk_index), a.sentence);
@@ -107,14 +112,25 @@ static void learn(uint64_t off, uint64_t len)
 	}
 }
 
-/* Return: false if there was no space. */
+static uint64_t file_writes(void)
+{
+	return rig_stat(disk_index, QCOW2BLK_A_STAT_FILE_WRITES);
+}
+
+/*
+ * Return: false if there was no space. That is known before anything is written to the file: what
+ * finds none there may be a table.
+ */
 static bool write_at(uint64_t off, uint64_t len)
 {
+	uint64_t before = file_writes();
 	ssize_t done;
 
 	oracle_make(buf, off, len, ++version);
 	done = pwrite(disk, buf, len, off);
 	if (done < 0 && errno == ENOSPC) {
+		if (len <= cluster_size - off % cluster_size && file_writes() != before)
+			die("no space at %llu, seen when it was to be used", (unsigned long long)off);
 		learn(off, len);
 		return false;
 	}
@@ -256,26 +272,7 @@ static void ask_qemu(void)
 	close(dir);
 }
 
-/* --- the store ------------------------------------------------------------------------------ */
-
-/* All the space that there is, and then @room less. */
-static void fill_store(uint64_t room)
-{
-	int fd = open(filler, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	off_t end = lseek(fd, 0, SEEK_END);
-
-	for (uint64_t step = 16 * MIB; step >= SECTOR;) {
-		if (!fallocate(fd, 0, end, step))
-			end += step;
-		else if (errno == ENOSPC)
-			step /= 2;
-		else
-			die("%s: %m", filler);
-	}
-	if ((uint64_t)end < room || ftruncate(fd, end - room) || fsync(fd))
-		die("%s: no %llu bytes can be freed: %m", filler, (unsigned long long)room);
-	close(fd);
-}
+/* --- all of it ------------------------------------------------------------------------------ */
 
 static void live(void)
 {
@@ -288,7 +285,7 @@ static void live(void)
 	events_start();
 	reach = size / 2;
 	if (filler)
-		fill_store(ROOM);
+		filler_leave(AT_FDCWD, filler, ROOM);
 	write_much("filling", MAY_BE_FULL, UINT64_MAX);
 	check_events("full", true);
 	compare("full");
@@ -300,12 +297,12 @@ static void live(void)
 	compare("discarded");
 	reach = size;
 	if (filler) {
-		fill_store(0);
+		filler_leave(AT_FDCWD, filler, 0);
 		write_much("others took what was discarded", MAY_BE_FULL, UINT64_MAX);
 		check_events("others took what was discarded", true);
 		write_in_place("others took what was discarded");
 		compare("others took what was discarded");
-		fill_store(ROOM / 2);
+		filler_leave(AT_FDCWD, filler, ROOM / 2);
 		write_much("there is room again", MUST_WORK, ROOM / 8);
 	} else {
 		write_much("after discards", MUST_WORK, freed / 2);
@@ -320,17 +317,6 @@ static void live(void)
 	ask_qemu();
 }
 
-static uint8_t parse_direct_io(const char *word)
-{
-	static const char *const modes[] = { "auto", "on", "off" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		if (!strcmp(word, modes[i]))
-			return i;
-	}
-	die("--direct-io: auto, on or off");
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -343,7 +329,7 @@ int main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'd':
-			direct_io = parse_direct_io(optarg);
+			direct_io = rig_parse_direct_io(optarg);
 			break;
 		case 's':
 			random_state = strtoull(optarg, NULL, 0);

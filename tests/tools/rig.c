@@ -227,6 +227,17 @@ int rig_force_detach(int index)
 	return send_detach(index, QCOW2BLK_F_FORCE);
 }
 
+uint8_t rig_parse_direct_io(const char *word)
+{
+	static const char *const modes[] = { "auto", "on", "off" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		if (!strcmp(word, modes[i]))
+			return i;
+	}
+	die("--direct-io: auto, on or off");
+}
+
 int rig_detach(int index)
 {
 	int err = -EBUSY;

@@ -55,6 +55,9 @@ int rig_attach(struct rig_attach *a);
 struct nlmsghdr;
 int rig_send(uint8_t command, void (*put)(struct nlmsghdr *nlh), char *sentence);
 
+/* A word of the command line: auto, on or off. Dies if it is another one. */
+uint8_t rig_parse_direct_io(const char *word);
+
 /* Detach; waits up to five seconds where udev still holds the disk. Return: 0 or negative errno. */
 int rig_detach(int index);
 
