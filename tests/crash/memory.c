@@ -8,10 +8,10 @@
  *
  * IMAGE, made by tests/test_memory_01.sh, is copied to DIR each time; BASE is its raw backing file.
  *
- * A trial of a request: attach, let the Nth allocation fail, send some requests of a kind at once,
- * flush. All of them succeed, nothing hangs, the disk holds what it should, the image is whole after
- * a detach. A detach, too, succeeds. An attach fails with ENOMEM or succeeds; in the first case
- * there is no device, and it works when asked again.
+ * A trial of requests: attach, and for each kind of request: let the Nth allocation fail, send some
+ * at once, flush; then likewise for the detach. All succeed, nothing hangs, the disk holds what it
+ * should, and the image is whole. An attach fails with ENOMEM or succeeds; in the first case there is
+ * no device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,33 +36,37 @@
 #define MAX_TRIALS	100
 #define MAX_NTH		1000	/* an attach makes fewer allocations */
 #define MAX_AT_ONCE	8
-#define LOOK_EVERY	8	/* at the image, by a new attach */
 #define THREADS		6
 
 enum op { READ, WRITE, DISCARD, ZEROES };
 
-/* So many requests, @stride apart. Zones of the image: see the script. */
+/* So many requests at once, @stride apart. Zones of the image: see the script. */
 static const struct kind {
 	const char *name;
 	enum op op;
 	uint64_t off, len, stride;
 	unsigned int count;
-	bool at_detach;
 } kinds[] = {
-	{ "read", READ, 0, 128 * KIB, 128 * KIB, 8, false },
-	{ "read compressed", READ, 128 * KIB, 4 * KIB, 8 * KIB, 8, false },
-	{ "write in place", WRITE, 512, 60 * KIB, 0, 1, false },
-	{ "write shared", WRITE, 64 * KIB + 512, 1536, 8 * KIB, 8, false },
-	{ "write compressed", WRITE, 128 * KIB + 512, 1536, 8 * KIB, 8, false },
-	{ "write zero", WRITE, 192 * KIB + 512, 1536, 8 * KIB, 8, false },
-	{ "copy from base", WRITE, 256 * KIB + 512, 1536, 8 * KIB, 8, false },
-	{ "allocate", WRITE, 320 * KIB, 32 * KIB, 32 * KIB, 8, false },
-	{ "write all kinds", WRITE, 32 * KIB + 512, 300 * KIB, 300 * KIB, 2, false },
-	{ "discard", DISCARD, 0, 64 * KIB, 64 * KIB, 3, false },
-	{ "zeroes", ZEROES, 512, 100 * KIB, 100 * KIB, 4, false },
-	{ "detach after writes", WRITE, 32 * KIB + 512, 300 * KIB, 300 * KIB, 2, true },
-	{ "detach after discards", DISCARD, 0, 64 * KIB, 64 * KIB, 3, true },
+	{ "read", READ, 0, 128 * KIB, 128 * KIB, 8 },
+	{ "read compressed", READ, 128 * KIB, 4 * KIB, 8 * KIB, 8 },
+	{ "write in place", WRITE, 512, 60 * KIB, 0, 1 },
+	{ "write shared", WRITE, 64 * KIB + 512, 1536, 8 * KIB, 8 },
+	{ "write compressed", WRITE, 128 * KIB + 512, 1536, 8 * KIB, 8 },
+	{ "write zero", WRITE, 192 * KIB + 512, 1536, 8 * KIB, 8 },
+	{ "copy from base", WRITE, 256 * KIB + 512, 1536, 8 * KIB, 8 },
+	{ "allocate", WRITE, 320 * KIB, 32 * KIB, 32 * KIB, 6 },
+	{ "write to all zones", WRITE, 544 * KIB + 512, 130 * KIB, 130 * KIB, 2 },
+	{ "discard", DISCARD, 0, 64 * KIB, 64 * KIB, 3 },
+	{ "zeroes", ZEROES, 256 * KIB + 512, 100 * KIB, 100 * KIB, 4 },
 };
+
+/* Right before the detach, and not flushed. */
+static const struct kind at_last[] = {
+	{ "last writes", WRITE, 832 * KIB + 512, 16 * KIB, 32 * KIB, 4 },
+	{ "last discards", DISCARD, 512 * KIB, 32 * KIB, 64 * KIB, 4 },
+};
+
+static const struct kind the_detach = { .name = "detach" };
 
 /**
  * struct trial - one trial
@@ -251,38 +255,16 @@ static void *run_request(void *data)
 	pthread_barrier_wait(&all_ready);
 	r->err = send_one(r->t, r->off);
 	if (!r->err && r->t->kind->op == READ &&
-	    memcmp(got + r->off, held + r->off, r->t->kind->len))
+	    memcmp(got + r->off, meant + r->off, r->t->kind->len))
 		r->err = -EILSEQ;
 	return NULL;
 }
 
-static void run_requests(struct trial *t)
-{
-	struct request requests[MAX_AT_ONCE];
-	int err;
-
-	pthread_barrier_init(&all_ready, NULL, t->kind->count);
-	for (unsigned int i = 0; i < t->kind->count; i++) {
-		requests[i] = (struct request){ .t = t, .off = t->kind->off + i * t->kind->stride };
-		pthread_create(&requests[i].thread, NULL, run_request, &requests[i]);
-	}
-	for (unsigned int i = 0; i < t->kind->count; i++) {
-		pthread_join(requests[i].thread, NULL);
-		if (requests[i].err)
-			wrong(t, "request %u: %s", i, strerror(-requests[i].err));
-	}
-	pthread_barrier_destroy(&all_ready);
-	err = fsync(t->disk) ? -errno : 0;
-	if (err)
-		wrong(t, "flush: %s", strerror(-err));
-}
-
-/* What the requests are going to make of the disk. */
+/* What the requests make of the disk. */
 static void intend(const struct kind *k)
 {
 	uint64_t random = trials, word;
 
-	memcpy(meant, held, SIZE);
 	for (unsigned int i = 0; k->op != READ && i < k->count; i++) {
 		unsigned char *at = meant + k->off + i * k->stride;
 
@@ -294,73 +276,110 @@ static void intend(const struct kind *k)
 	}
 }
 
-static void arm(const struct trial *t)
+static void run_requests(struct trial *t)
 {
-	if (t->nth)
-		failmem_nth_of_workers(t->nth);
-	else
-		failmem_random(100);
-}
+	struct request requests[MAX_AT_ONCE];
 
-static bool disarm(const struct trial *t)
-{
-	if (t->nth)
-		return failmem_nth_of_workers_met();
-	failmem_random(0);
-	return false;
-}
-
-/* Return: an allocation has failed, as far as is known. */
-static bool run(struct trial *t)
-{
-	bool met = false;
-	int err;
-
-	reset_image(t);
 	intend(t->kind);
-	open_device(t, true);
-	if (t->kind->at_detach)
-		run_requests(t);
-	arm(t);
-	if (!t->kind->at_detach) {
-		run_requests(t);
-		met = disarm(t);
-		compare(t, "attached");
+	pthread_barrier_init(&all_ready, NULL, t->kind->count);
+	for (unsigned int i = 0; i < t->kind->count; i++) {
+		requests[i] = (struct request){ .t = t, .off = t->kind->off + i * t->kind->stride };
+		pthread_create(&requests[i].thread, NULL, run_request, &requests[i]);
 	}
-	close(t->disk);
-	err = rig_detach(t->index);
-	if (t->kind->at_detach)
-		met = disarm(t);
-	if (err)
-		die("detach: %s", strerror(-err));
-	check_copy(t);
-	if (trials % LOOK_EVERY == 0) {
-		open_device(t, false);
-		compare(t, "attached anew");
-		close(t->disk);
-		rig_detach(t->index);
+	for (unsigned int i = 0; i < t->kind->count; i++) {
+		pthread_join(requests[i].thread, NULL);
+		if (requests[i].err)
+			wrong(t, "request %u: %s", i, strerror(-requests[i].err));
 	}
-	count_trial(met);
-	return met;
+	pthread_barrier_destroy(&all_ready);
 }
+
+/* How far the kinds are, and last the detach: allocations that failed; trials since the last one. */
+static struct progress {
+	unsigned int met;
+	unsigned int missed;
+} progress[ARRAY_SIZE(kinds) + 1];
 
 /* Which worker makes how many allocations is never quite the same. */
-static void run_all(const struct kind *k)
+static bool is_done(const struct progress *p)
 {
-	struct trial t = { .kind = k };
-	unsigned int missed = 0;
+	return p->missed >= 2;
+}
 
-	run(&t);
-	while (missed < 2 && ++t.nth < MAX_TRIALS)
-		missed = run(&t) ? 0 : missed + 1;
-	if (t.nth == MAX_TRIALS)
-		wrong(&t, "so many allocations");
-	printf("%s: %u allocations\n", k->name, t.nth - missed);
+static void arm(const struct trial *t, const struct progress *p)
+{
+	if (!t->nth)
+		failmem_random(100);
+	else if (!is_done(p))
+		failmem_nth_of_workers(t->nth);
+}
+
+static void disarm(const struct trial *t, struct progress *p)
+{
+	bool met;
+
+	if (!t->nth) {
+		failmem_random(0);
+	} else if (!is_done(p)) {
+		met = failmem_nth_of_workers_met();
+		p->met += met;
+		p->missed = met ? 0 : p->missed + 1;
+		count_trial(met);
+	}
+}
+
+static void run_kind(struct trial *t, const struct kind *k, struct progress *p)
+{
+	t->kind = k;
+	arm(t, p);
+	run_requests(t);
+	if (fsync(t->disk))
+		wrong(t, "flush: %m");
+	disarm(t, p);
+	compare(t, "attached");
+}
+
+static void run_detach(struct trial *t, struct progress *p)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(at_last); i++) {
+		t->kind = &at_last[i];
+		run_requests(t);
+	}
+	t->kind = &the_detach;
+	arm(t, p);
+	close(t->disk);
+	if (rig_detach(t->index))
+		die("the device cannot be detached");
+	disarm(t, p);
+}
+
+/* One trial of all kinds. Return: none of them makes so many allocations. */
+static bool run_all(unsigned int nth)
+{
+	struct trial t = { .nth = nth };
+	bool all_done = true;
+	size_t i;
+
+	memcpy(meant, held, SIZE);
+	reset_image(&t);
+	open_device(&t, true);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		run_kind(&t, &kinds[i], &progress[i]);
+	run_detach(&t, &progress[i]);
+	check_copy(&t);
+	open_device(&t, false);
+	compare(&t, "attached anew");
+	close(t.disk);
+	rig_detach(t.index);
+	for (i = 0; i < ARRAY_SIZE(progress); i++)
+		all_done &= is_done(&progress[i]);
+	return all_done;
 }
 
 static bool requests(void)
 {
 	struct trial t = { };
+	unsigned int nth = 0;
 
 	if (!failmem_start(false))
 		die("the kernel has no fault injection");
@@ -370,9 +389,12 @@ static bool requests(void)
 		die("the image cannot be read");
 	close(t.disk);
 	rig_detach(t.index);
-	for (size_t i = 0; i < ARRAY_SIZE(kinds) && failures < 10; i++)
-		run_all(&kinds[i]);
-	return met_count > ARRAY_SIZE(kinds);
+	while (!run_all(nth) && nth < MAX_TRIALS && failures < 10)
+		nth++;
+	for (size_t i = 0; i < ARRAY_SIZE(progress); i++)
+		printf("%s: %u allocations\n",
+		       i < ARRAY_SIZE(kinds) ? kinds[i].name : the_detach.name, progress[i].met);
+	return nth < MAX_TRIALS && met_count > 50;
 }
 
 /* --- control ------------------------------------------------------------------------------- */
@@ -477,7 +499,7 @@ static bool control(void)
 
 int main(int argc, char **argv)
 {
-	bool enough;
+	bool enough = false;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && !strcmp(argv[1], "random")) {
@@ -497,6 +519,6 @@ int main(int argc, char **argv)
 		enough = control();
 	else
 		die("memory: see the head of memory.c");
-	printf("%u trials, %u met a failure, %u complaints\n", trials, met_count, failures);
+	printf("%u allocations to fail, %u failed, %u complaints\n", trials, met_count, failures);
 	return failures || !enough;
 }
