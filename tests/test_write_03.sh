@@ -26,6 +26,9 @@ qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 many $size
 attach --cache-size 64K many
 check "many small clusters are written" dd if=bytes of="$device" bs=64k count=92 oflag=direct conv=fsync
 check "and read" same "$device" 0 $size
+check "and detached" qcow2ctl detach "$device"
+attach --cache-size 64K many
+check "and read anew" same "$device" 0 $size
 check "and some written again" dd if=bytes of="$device" bs=512 seek=4000 skip=4000 count=100 oflag=direct conv=notrunc
 check "and detached" qcow2ctl detach "$device"
 check "the image is whole" whole many $size
