@@ -294,6 +294,22 @@ void mutator_apply(struct mutator *m, u64 seed, u64 number)
 		kinds[below(m, ARRAY_SIZE(kinds))](m);
 }
 
+void mutator_aim(struct mutator *m)
+{
+	u64 table = m->h.refcount_table_offset;
+	u64 targets[] = {
+		0, m->h.l1_table_offset, table, get(m, table, 8), m->h.snapshots_offset,
+		m->l2_table_count ? m->l2_tables[below(m, m->l2_table_count)] : 0,
+	};
+	size_t off = pick_l2_entry(m, 0);
+	u64 target = targets[below(m, ARRAY_SIZE(targets))];
+
+	if (!off)
+		return;
+	put(m, off, 8, target | QCOW2_ENTRY_COPIED);
+	say(m, "L2 entry at %zu points to metadata at %llu; ", off, (unsigned long long)target);
+}
+
 void mutator_undo(struct mutator *m)
 {
 	while (m->undo_count) {

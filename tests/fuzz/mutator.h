@@ -44,4 +44,7 @@ void mutator_free(struct mutator *m);
 void mutator_apply(struct mutator *m, u64 seed, u64 number);
 void mutator_undo(struct mutator *m);
 
+/* One edit more: let an L2 entry point to metadata, as if to a cluster that may be written. */
+void mutator_aim(struct mutator *m);
+
 #endif

@@ -8,11 +8,11 @@
  * the kernel not survive one: CASE-DIR/at-work-* name the mutants of that moment.
  *
  * A quarter of them is attached for writing, too, and changed at random. That changes
- * nothing in the file which is not the image's to change (fuzz_owned.h), and no base;
- * and if the mutant is in order, as seeds and some mutants are, then it is so
- * afterwards, and the disk holds what it should.
+ * nothing in the file which is not the image's to change (fuzz_owned.h); and if the
+ * mutant is in order, as some are, then it is so afterwards, and the disk holds what
+ * it should. Half of them get another edit, which lures writes to metadata.
  *
- * Seed and number mean the same as to tests/fuzz/mutate. To look at one again:
+ * But for that, seed and number mean the same as to tests/fuzz/mutate. To look at one again:
  * fuzz_attach --only NUMBER SEED CASE-DIR SCRATCH-DIR IMAGE...
  */
 #include <errno.h>
@@ -150,6 +150,12 @@ static void note_work(struct worker *w)
 	write_file(path, line, strlen(line));
 }
 
+/* All images have their turn. */
+static bool is_written(u64 number)
+{
+	return number / image_count % WRITE_EVERY == 0;
+}
+
 static void mutant_path(const struct worker *w, char *path)
 {
 	snprintf(path, PATH_MAX, "%s/mutant-%d", scratch_dir, w->id);
@@ -193,7 +199,8 @@ static bool is_whole(const char *path, char *why)
 		die("%s: %m", path);
 	check_image(&c, &img);
 	good = c.opens && !c.corruptions && !c.strict && !c.leaks &&
-	       !check_hidden_leaks(&img, &c.header) && !(c.header.incompatible_features & QCOW2_INCOMPAT_DIRTY);
+	       !check_hidden_leaks(&img, &c.header) &&
+	       !(c.header.incompatible_features & QCOW2_INCOMPAT_DIRTY);
 	snprintf(why, 256, "%u corruptions, %u clusters used twice, %u leaks: %s", c.corruptions,
 		 c.strict, c.leaks, c.what);
 	image_free(&img);
@@ -307,7 +314,7 @@ static void attach_mutant(struct worker *w)
 	read_disk(w, index, size);
 	if (rig_detach(index))
 		complain(w, "cannot detach");
-	if (w->number / image_count % WRITE_EVERY == 0)
+	if (is_written(w->number))
 		write_to_mutant(w);
 }
 
@@ -330,6 +337,8 @@ static void *work(void *data)
 		w->number = next_number++;
 		w->current = &w->images[w->number % image_count];
 		mutator_apply(w->current, seed, w->number);
+		if (is_written(w->number) && w->number % 2)
+			mutator_aim(w->current);
 		pthread_mutex_unlock(&lock);
 		note_work(w);
 		attach_mutant(w);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fuzz_owned.h"
+#include "fuzz_write.h"
 
 struct owned {
 	const u8 *data;
@@ -11,6 +12,7 @@ struct owned {
 	struct qcow2_header h;
 	u64 clusters;
 	u8 *keep;	/* of each cluster: hands off */
+	u8 *table;	/* of each cluster: is one, and will be, whatever else refers to it */
 };
 
 static u64 get_be64(const struct owned *o, u64 off)
@@ -22,6 +24,14 @@ static u64 get_be64(const struct owned *o, u64 off)
 	return be64toh(value);
 }
 
+static void note_table(struct owned *o, u64 off, u64 len)
+{
+	u64 c = off >> o->h.cluster_bits, last = (off + len - 1) >> o->h.cluster_bits;
+
+	for (; len && c <= last && c < o->clusters; c++)
+		o->table[c] = 1;
+}
+
 static void release(struct owned *o, u64 off, u64 len)
 {
 	u64 c = off >> o->h.cluster_bits, last = (off + len - 1) >> o->h.cluster_bits;
@@ -30,27 +40,41 @@ static void release(struct owned *o, u64 off, u64 len)
 		o->keep[c] = 0;
 }
 
+static u64 table_entries(const struct owned *o)
+{
+	return (u64)o->h.refcount_table_clusters << o->h.cluster_bits >> 3;
+}
+
+/* 0 also where it cannot be known. */
+static u64 refcount_of(const struct owned *o, u64 cluster)
+{
+	u32 bits = o->h.cluster_bits + 3 - o->h.refcount_order;
+	u64 entry = get_be64(o, o->h.refcount_table_offset + (cluster >> bits) * 8), block;
+	struct qcow2_fault fault;
+
+	if (cluster >> bits >= table_entries(o) ||
+	    qcow2_reftable_decode(&o->h, entry, &block, &fault) || !block ||
+	    block >= o->len || o->len - block < o->h.cluster_size)
+		return 0;
+	return qcow2_refcount_get(o->data + block, o->h.refcount_order,
+				  cluster & ((1ULL << bits) - 1));
+}
+
 /* What has a refcount is somebody's. */
 static void keep_referenced(struct owned *o)
 {
-	u64 entries = (u64)o->h.refcount_table_clusters << o->h.cluster_bits >> 3;
-	u32 bits = o->h.cluster_bits + 3 - o->h.refcount_order;
+	u64 entries = table_entries(o), block;
 	struct qcow2_fault fault;
-	u64 block;
 
-	for (u64 c = 0; c < o->clusters && c >> bits < entries; c++) {
-		u64 entry = get_be64(o, o->h.refcount_table_offset + (c >> bits) * 8);
-
-		if (!qcow2_reftable_decode(&o->h, entry, &block, &fault) && block &&
-		    block < o->len && o->len - block >= o->h.cluster_size)
-			o->keep[c] = !!qcow2_refcount_get(o->data + block, o->h.refcount_order,
-							  c & ((1ULL << bits) - 1));
-	}
+	for (u64 c = 0; c < o->clusters; c++)
+		o->keep[c] = !!refcount_of(o, c);
 	for (u64 i = 0; i < entries && i * 8 < o->len; i++) {
 		u64 entry = get_be64(o, o->h.refcount_table_offset + i * 8);
 
-		if (!qcow2_reftable_decode(&o->h, entry, &block, &fault) && block)
-			release(o, block, o->h.cluster_size);
+		if (qcow2_reftable_decode(&o->h, entry, &block, &fault) || !block)
+			continue;
+		release(o, block, o->h.cluster_size);
+		note_table(o, block, o->h.cluster_size);
 	}
 	release(o, o->h.refcount_table_offset, entries * 8);
 }
@@ -76,11 +100,16 @@ static void release_active(struct owned *o)
 	u64 l2_off;
 
 	release(o, o->h.l1_table_offset, (u64)o->h.l1_size * 8);
+	note_table(o, o->h.l1_table_offset, (u64)o->h.l1_size * 8);
 	for (u32 i = 0; i < o->h.l1_size && i < o->len / 8; i++) {
 		u64 entry = get_be64(o, o->h.l1_table_offset + i * 8);
 
-		if (!qcow2_l1_decode(&o->h, entry, &l2_off, &fault) && l2_off)
-			release_table(o, l2_off);
+		if (qcow2_l1_decode(&o->h, entry, &l2_off, &fault) || !l2_off)
+			continue;
+		release_table(o, l2_off);
+		/* One that is shared is copied, and may be free then. */
+		if (entry & QCOW2_ENTRY_COPIED)
+			note_table(o, l2_off, o->h.cluster_size);
 	}
 }
 
@@ -96,32 +125,76 @@ static bool header_may_change(const struct owned *o, size_t off, u8 from, u8 to)
 	return off >= 88 && off < 96 && !to;
 }
 
+/* Is there something that the disk's user has written? */
+static bool has_marks(const u8 *at, size_t len)
+{
+	u64 word;
+
+	for (size_t i = 0; i + sizeof(word) <= len; i += sizeof(word)) {
+		memcpy(&word, at + i, sizeof(word));
+		if (word >> 32 == SESSION_MARK)
+			return true;
+	}
+	return false;
+}
+
+static bool parse(struct owned *o, const u8 *data, size_t len)
+{
+	size_t first = 1UL << data[23];
+	struct qcow2_fault fault;
+
+	o->data = data;
+	o->len = len;
+	return !qcow2_header_parse(data, len < first ? len : first, len, &o->h, &fault);
+}
+
+static const char *header_violated(const struct owned *o, const u8 *after, u64 *at)
+{
+	for (*at = 0; *at < o->h.cluster_size && *at < o->len; ++*at) {
+		if (o->data[*at] != after[*at] &&
+		    !header_may_change(o, *at, o->data[*at], after[*at]))
+			return "the header has changed";
+	}
+	return NULL;
+}
+
+static const char *cluster_violated(const struct owned *o, const struct owned *now, u64 c)
+{
+	u64 at = c << o->h.cluster_bits;
+	size_t len = o->len - at < o->h.cluster_size ? o->len - at : o->h.cluster_size;
+
+	if (o->keep[c] && memcmp(o->data + at, now->data + at, len))
+		return "a cluster has changed that is not the image's to change";
+	if (o->table[c] && has_marks(now->data + at, len))
+		return "guest data lie in a table";
+	if (o->table[c] && refcount_of(o, c) && !refcount_of(now, c))
+		return "a table is free";
+	return NULL;
+}
+
 const char *owned_violated(const u8 *before, size_t len, const u8 *after, size_t after_len, u64 *at)
 {
-	struct owned o = { .data = before, .len = len };
-	struct qcow2_fault fault;
-	const char *why = NULL;
-	size_t room = 1UL << before[23], c;
+	struct owned o = { }, now = { };
+	const char *why;
 
 	*at = after_len;
 	if (after_len < len)
 		return "the file has become shorter";
-	if (qcow2_header_parse(before, len < room ? len : room, len, &o.h, &fault))
+	if (!parse(&o, before, len))
 		return "the header cannot be understood";
-	for (c = 0; c < room && c < len; c++) {
-		*at = c;
-		if (before[c] != after[c] && !header_may_change(&o, c, before[c], after[c]))
-			return "the header has changed";
-	}
+	why = header_violated(&o, after, at);
+	if (why)
+		return why;
+	if (!parse(&now, after, after_len))
+		return "the header cannot be understood any more";
 	o.clusters = (len + o.h.cluster_size - 1) >> o.h.cluster_bits;
-	o.keep = calloc(o.clusters, 1);
+	o.keep = calloc(2, o.clusters);
+	o.table = o.keep + o.clusters;
 	keep_referenced(&o);
 	release_active(&o);
-	for (c = 1; c < o.clusters && !why; c++) {
+	for (u64 c = 1; c < o.clusters && !why; c++) {
 		*at = c << o.h.cluster_bits;
-		room = len - *at < o.h.cluster_size ? len - *at : o.h.cluster_size;
-		if (o.keep[c] && memcmp(before + *at, after + *at, room))
-			why = "a cluster has changed that is not the image's to change";
+		why = cluster_violated(&o, &now, c);
 	}
 	free(o.keep);
 	return why;

@@ -94,14 +94,22 @@ static void look_at_discarded(struct session *s, uint64_t off, size_t len)
 	}
 }
 
+static void fill(struct session *s, size_t len)
+{
+	for (size_t i = 0; i < len; i += sizeof(uint64_t)) {
+		uint64_t word = (uint64_t)SESSION_MARK << 32 | (uint32_t)rig_random(&s->random);
+
+		memcpy(s->buf + i, &word, sizeof(word));
+	}
+}
+
 static void change(struct session *s, unsigned int op, uint64_t off, size_t len)
 {
 	uint64_t range[2] = { off, len };
 	ssize_t done = 0;
 
 	if (op < 5) {
-		for (size_t i = 0; i < len; i += sizeof(s->random))
-			memcpy(s->buf + i, &(uint64_t){ rig_random(&s->random) }, sizeof(s->random));
+		fill(s, len);
 		done = pwrite(s->disk, s->buf, len, off);
 		expect(s, off, len, s->buf, done == (ssize_t)len);
 	} else if (op < 7) {

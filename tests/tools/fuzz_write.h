@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SESSION_MARK	0x66757a7aU	/* the upper half of each word that is written */
 #define SESSION_BYTES	(2U << 20)	/* of the disk, from its start, are followed */
 
 /**
