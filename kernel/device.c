@@ -10,6 +10,7 @@
 
 #include "copy.h"
 #include "device.h"
+#include "snapshot.h"
 
 /* Protects the table. An index whose device is coming or going maps to NULL. */
 static DEFINE_MUTEX(devices_lock);
@@ -425,4 +426,66 @@ int qcow2_device_detach(u32 index, bool force)
 	}
 	end_device(dev);
 	return 0;
+}
+
+/* --- snapshots ------------------------------------------------------------------------- */
+
+typedef int (*snapshot_fn)(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
+			   const char **why);
+
+static const snapshot_fn snapshot_ops[] = {
+	[QCOW2BLK_SNAPSHOT_CREATE] = qcow2_snapshot_create,
+	[QCOW2BLK_SNAPSHOT_APPLY]  = qcow2_snapshot_apply,
+	[QCOW2BLK_SNAPSHOT_DELETE] = qcow2_snapshot_delete,
+};
+
+/* Claimed, and nobody has it open who would be surprised. */
+static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op op,
+			    const char *name, const char **why)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+	struct qcow2_shadow shadow;
+	unsigned int noio;
+	int err;
+
+	if (top->format != QCOW2BLK_FORMAT_QCOW2) {
+		*why = "a raw image has no snapshots";
+		return -EOPNOTSUPP;
+	}
+	if (!top->writable) {
+		*why = "the device is read-only";
+		return -EROFS;
+	}
+	noio = qcow2_disk_freeze(&dev->disk);
+	err = snapshot_ops[op](&shadow, top, name, why);
+	qcow2_disk_unfreeze(&dev->disk, noio);
+	if (err)
+		return err;
+	qcow2_shadow_end(&shadow);
+	if (op == QCOW2BLK_SNAPSHOT_APPLY)
+		qcow2_disk_changed(&dev->disk);
+	return 0;
+}
+
+int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
+			  const char **why)
+{
+	bool alone = op == QCOW2BLK_SNAPSHOT_APPLY && !force;
+	struct qcow2_device *dev = claim_device(index);
+	int err = 0;
+
+	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
+							"the device is being changed";
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	*why = "the device is in use, and its content would change";
+	if (alone)
+		err = qcow2_disk_refuse_opens(&dev->disk);
+	if (!err) {
+		err = change_snapshots(dev, op, name, why);
+		if (alone)
+			qcow2_disk_allow_opens(&dev->disk);
+	}
+	unclaim_device(dev);
+	return err;
 }

@@ -100,6 +100,18 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size);
  */
 int qcow2_device_detach(u32 index, bool force);
 
+/**
+ * qcow2_device_snapshot() - create, apply or delete an internal snapshot
+ * @op: what to do.
+ * @name: of the snapshot; its ID will do, too, where there is one.
+ * @force: apply: also while the disk is open.
+ * @why: (out) a sentence, constant, on error.
+ * Requests wait meanwhile. Context: may sleep. Return: 0; -ENODEV; -EBUSY in use, or being
+ * changed; -EROFS the device is read-only; or see snapshot.h.
+ */
+int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
+			  const char **why);
+
 /** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
 u32 qcow2_device_flags(const struct qcow2_device *dev);
 

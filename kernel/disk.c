@@ -2,6 +2,7 @@
 /* The disk that users see. See disk.h for the contracts. */
 #include <linux/blkdev.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 
 #include "compat.h"
 #include "disk.h"
@@ -211,6 +212,26 @@ int qcow2_disk_refuse_opens(struct qcow2_disk *d)
 		d->dying = true;
 	mutex_unlock(&d->gd->open_mutex);
 	return err;
+}
+
+unsigned int qcow2_disk_freeze(struct qcow2_disk *d)
+{
+	unsigned int noio = memalloc_noio_save();
+
+	blk_mq_freeze_queue_nomemsave(d->gd->queue);
+	return noio;
+}
+
+void qcow2_disk_unfreeze(struct qcow2_disk *d, unsigned int noio)
+{
+	blk_mq_unfreeze_queue_nomemrestore(d->gd->queue);
+	memalloc_noio_restore(noio);
+}
+
+void qcow2_disk_changed(struct qcow2_disk *d)
+{
+	set_capacity_and_notify(d->gd, d->target->chain.layers[0]->size >> SECTOR_SHIFT);
+	invalidate_bdev(d->gd->part0);
 }
 
 void qcow2_disk_remove(struct qcow2_disk *d)

@@ -62,6 +62,20 @@ void qcow2_disk_set_read_only(struct qcow2_disk *d);
 /** qcow2_disk_remove() - take back qcow2_disk_add(). Waits for I/O. Context: may sleep. */
 void qcow2_disk_remove(struct qcow2_disk *d);
 
+/**
+ * qcow2_disk_freeze() - wait for all requests, and keep others from coming
+ * Enters a NOIO scope: memory must not wait for this disk. Context: may sleep.
+ * Return: what to give to qcow2_disk_unfreeze().
+ */
+unsigned int qcow2_disk_freeze(struct qcow2_disk *d);
+void qcow2_disk_unfreeze(struct qcow2_disk *d, unsigned int noio);
+
+/**
+ * qcow2_disk_changed() - the disk holds something else now, perhaps of another size
+ * Drops what the page cache has of it. Context: may sleep.
+ */
+void qcow2_disk_changed(struct qcow2_disk *d);
+
 /** qcow2_disk_destroy() - take back qcow2_disk_create(). Context: may sleep. */
 void qcow2_disk_destroy(struct qcow2_disk *d);
 

@@ -20,6 +20,7 @@
 
 #include "device.h"
 #include "netlink.h"
+#include "snapshot.h"
 
 static struct genl_family family;
 
@@ -38,6 +39,13 @@ static const struct nla_policy index_policy[] = {
 static const struct nla_policy detach_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
+};
+
+static const struct nla_policy snapshot_policy[] = {
+	[QCOW2BLK_A_INDEX]	 = NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_FLAGS]	 = NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
+	[QCOW2BLK_A_SNAPSHOT_OP] = NLA_POLICY_MAX(NLA_U8, QCOW2BLK_SNAPSHOT_DELETE),
+	[QCOW2BLK_A_SNAPSHOT]	 = { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
 };
 
 static const struct nla_policy attach_policy[] = {
@@ -410,6 +418,35 @@ static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
+static int snapshot_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr **attrs = info->attrs;
+	bool force = false;
+	const char *why;
+	int err;
+
+	if (!may_change(skb))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_SNAPSHOT_OP) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_SNAPSHOT)) {
+		NL_SET_ERR_MSG(info->extack, "the request lacks a device, an operation or a name");
+		return -EINVAL;
+	}
+	if (!*(char *)nla_data(attrs[QCOW2BLK_A_SNAPSHOT])) {
+		blame(info, attrs[QCOW2BLK_A_SNAPSHOT], "the name is empty");
+		return -EINVAL;
+	}
+	if (attrs[QCOW2BLK_A_FLAGS])
+		force = nla_get_u32(attrs[QCOW2BLK_A_FLAGS]) & QCOW2BLK_F_FORCE;
+	err = qcow2_device_snapshot(nla_get_u32(attrs[QCOW2BLK_A_INDEX]),
+				    nla_get_u8(attrs[QCOW2BLK_A_SNAPSHOT_OP]),
+				    nla_data(attrs[QCOW2BLK_A_SNAPSHOT]), force, &why);
+	if (err)
+		blame(info, attrs[QCOW2BLK_A_SNAPSHOT], why);
+	return err;
+}
+
 static void tell(const struct qcow2_event *ev)
 {
 	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
@@ -452,6 +489,11 @@ static const struct genl_ops ops[] = {
 		.doit	 = detach_doit,
 		.policy	 = detach_policy,
 		.maxattr = ARRAY_SIZE(detach_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_SNAPSHOT,
+		.doit	 = snapshot_doit,
+		.policy	 = snapshot_policy,
+		.maxattr = ARRAY_SIZE(snapshot_policy) - 1,
 	},
 };
 

@@ -291,6 +291,26 @@ int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
 		       name, err);
 }
 
+int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *name,
+		      uint32_t flags, struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_SNAPSHOT,
+				     QCOW2BLK_GENL_VERSION);
+	struct refusal refusal;
+	char path[32];
+	bool none;
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, flags);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_SNAPSHOT_OP, op);
+	mnl_attr_put_strz(nlh, QCOW2BLK_A_SNAPSHOT, name);
+	if (!talk(nl, nlh, NULL, NULL, &refusal))
+		return 0;
+	none = refusal.error == ENODEV || refusal.error == ENOENT;
+	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return refused(&refusal, none ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED, path, err);
+}
+
 struct list {
 	struct qcow2_nl_device *devices;
 	unsigned int count;

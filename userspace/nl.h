@@ -100,6 +100,21 @@ int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
 		    struct qcow2_error *err);
 
 /**
+ * qcow2_nl_snapshot() - create, apply or delete an internal snapshot
+ * @nl: the connection.
+ * @index: of the device.
+ * @op: enum qcow2blk_snapshot_op.
+ * @name: of the snapshot; its ID will do, too, where there is one.
+ * @flags: QCOW2BLK_F_FORCE or 0.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is no such device or snapshot, or
+ * QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *name,
+		      uint32_t flags, struct qcow2_error *err);
+
+/**
  * qcow2_nl_list() - describe all devices
  * @nl: the connection; NULL where the module is not loaded: there are none then.
  * @devices: (out) by rising index, to be given to qcow2_nl_free_list().

@@ -54,6 +54,12 @@
  *	closed.
  *	Errors: ENODEV no such device, EBUSY it is open, EIO it cannot be made durable
  *	and QCOW2BLK_F_FORCE was not given: the device stays.
+ * @QCOW2BLK_CMD_SNAPSHOT: create, apply or delete an internal snapshot of the top layer
+ *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_SNAPSHOT_OP, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_FLAGS).
+ *	Requests wait meanwhile; all that was written before is in the snapshot.
+ *	Errors: ENODEV, EBUSY the device is in use (apply) or being changed, EEXIST the
+ *	name is taken, ENOENT there is no such snapshot, EROFS, EOPNOTSUPP a raw image,
+ *	EOVERFLOW refcounts are too narrow, ENOSPC, EFBIG, EUCLEAN the image is broken, EIO.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
@@ -63,6 +69,7 @@ enum qcow2blk_cmd {
 	QCOW2BLK_CMD_ATTACH,
 	QCOW2BLK_CMD_DETACH,
 	QCOW2BLK_CMD_EVENT,
+	QCOW2BLK_CMD_SNAPSHOT,
 
 	__QCOW2BLK_CMD_MAX,
 	QCOW2BLK_CMD_MAX = __QCOW2BLK_CMD_MAX - 1
@@ -89,6 +96,9 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_OFFSET: u64, bytes, guest offset of an error event. (event)
  * @QCOW2BLK_A_LAYER_INDEX: u32, position of the layer in the chain, 0 is the
  *	top, that an error event is about. (event)
+ * @QCOW2BLK_A_SNAPSHOT_OP: u8, enum qcow2blk_snapshot_op. (in)
+ * @QCOW2BLK_A_SNAPSHOT: string, 1 to 255 bytes: the name of a snapshot, or, of one that
+ *	exists, its ID, which is looked for first. (in)
  */
 enum qcow2blk_attr {
 	QCOW2BLK_A_UNSPEC,
@@ -105,6 +115,8 @@ enum qcow2blk_attr {
 	QCOW2BLK_A_ERRNO,
 	QCOW2BLK_A_OFFSET,
 	QCOW2BLK_A_LAYER_INDEX,
+	QCOW2BLK_A_SNAPSHOT_OP,
+	QCOW2BLK_A_SNAPSHOT,
 
 	__QCOW2BLK_A_MAX,
 	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
@@ -199,7 +211,8 @@ enum qcow2blk_stat_attr {
  * @QCOW2BLK_F_NO_PARTSCAN: partitions are never scanned. (ATTACH, out)
  * @QCOW2BLK_F_NO_DISCARD: the disk announces no discard, and write-zeroes keep
  *	their clusters. (ATTACH, out)
- * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written. (DETACH)
+ * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written; apply a
+ *	snapshot even if the disk is open. (DETACH, SNAPSHOT)
  * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
  *	flushes fail, reads go on. (out)
  */
@@ -209,6 +222,20 @@ enum qcow2blk_flags {
 	QCOW2BLK_F_NO_DISCARD	= 1 << 2,
 	QCOW2BLK_F_FORCE	= 1 << 3,
 	QCOW2BLK_F_STOPPED	= 1 << 4,
+};
+
+/**
+ * enum qcow2blk_snapshot_op - what to do about a snapshot
+ *
+ * @QCOW2BLK_SNAPSHOT_CREATE: the disk as it is now becomes one.
+ * @QCOW2BLK_SNAPSHOT_APPLY: the disk becomes what it was. It must not be open, or
+ *	QCOW2BLK_F_FORCE is given.
+ * @QCOW2BLK_SNAPSHOT_DELETE: forget it, and free what only it has.
+ */
+enum qcow2blk_snapshot_op {
+	QCOW2BLK_SNAPSHOT_CREATE,
+	QCOW2BLK_SNAPSHOT_APPLY,
+	QCOW2BLK_SNAPSHOT_DELETE,
 };
 
 /**
