@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Internal snapshots that are made, applied and deleted while the image is attached, against QEMU's
 # programs: what each holds, and that nothing leaks.
-# timeout: 60
+# timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io
 
