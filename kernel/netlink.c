@@ -20,7 +20,6 @@
 
 #include "device.h"
 #include "netlink.h"
-#include "snapshot.h"
 
 static struct genl_family family;
 
@@ -54,6 +53,8 @@ static const struct nla_policy attach_policy[] = {
 	[QCOW2BLK_A_DIRECT_IO]	= NLA_POLICY_MAX(NLA_U8, QCOW2BLK_DIRECT_IO_OFF),
 	[QCOW2BLK_A_CACHE_SIZE]	= { .type = NLA_U64 },
 	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
+	[QCOW2BLK_A_SNAPSHOT]	= { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
+	[QCOW2BLK_A_PARENT]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 };
 
 static const struct nla_policy layer_policy[] = {
@@ -200,6 +201,8 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_CACHE_SIZE, dev->cache_size, QCOW2BLK_A_PAD) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, dev->target.chain.layers[0]->size,
 			      QCOW2BLK_A_PAD) ||
+	    (dev->snapshot[0] && nla_put_string(msg, QCOW2BLK_A_SNAPSHOT, dev->snapshot)) ||
+	    (dev->parent && nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index)) ||
 	    put_layers(msg, &dev->target.chain, with_paths) ||
 	    put_stats(msg, &dev->target)) {
 		genlmsg_cancel(msg, hdr);
@@ -319,8 +322,8 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 {
 	struct nlattr **attrs = info->attrs;
 
-	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_LAYERS)) {
-		NL_SET_ERR_MSG(info->extack, "the request names no layers");
+	if (!attrs[QCOW2BLK_A_LAYERS] == !attrs[QCOW2BLK_A_PARENT]) {
+		NL_SET_ERR_MSG(info->extack, "the request must name layers or a parent");
 		return -EINVAL;
 	}
 	a->index = attrs[QCOW2BLK_A_INDEX] ? nla_get_u32(attrs[QCOW2BLK_A_INDEX]) : -1;
@@ -330,7 +333,10 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 		a->direct_io = nla_get_u8(attrs[QCOW2BLK_A_DIRECT_IO]);
 	if (attrs[QCOW2BLK_A_CACHE_SIZE])
 		a->cache_size = nla_get_u64(attrs[QCOW2BLK_A_CACHE_SIZE]);
-	return parse_layers(a, info);
+	if (attrs[QCOW2BLK_A_SNAPSHOT])
+		a->snapshot = nla_data(attrs[QCOW2BLK_A_SNAPSHOT]);
+	a->parent = attrs[QCOW2BLK_A_PARENT] ? nla_get_u32(attrs[QCOW2BLK_A_PARENT]) : -1;
+	return attrs[QCOW2BLK_A_LAYERS] ? parse_layers(a, info) : 0;
 }
 
 /* Say why, and where: the nth layer's attribute, or all of them. */
@@ -340,6 +346,10 @@ static void refuse(struct genl_info *info, const struct qcow2_attach *a)
 	struct nlattr *nla;
 	int rem, i = 0;
 
+	if (!blamed) {
+		blame(info, info->attrs[QCOW2BLK_A_PARENT], a->why);
+		return;
+	}
 	nla_for_each_nested(nla, info->attrs[QCOW2BLK_A_LAYERS], rem)
 		if (i++ == a->bad_layer)
 			blamed = nla;

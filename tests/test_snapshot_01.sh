@@ -11,7 +11,7 @@ at_exit qcow2ctl detach --all
 # A pattern of @3 over [@1, @2), bytes; O_DIRECT would ask for whole blocks.
 fill() {	# DEVICE OFFSET LENGTH BYTE
 	head -c "$3" /dev/zero | tr '\0' "\\$(printf %o "$4")" |
-		dd of="$1" bs=64k seek="$2" oflag=seek_bytes conv=notrunc,fsync status=none
+		dd of="$1" bs=64k seek="$(numfmt --from=iec "$2")" oflag=seek_bytes conv=notrunc,fsync status=none
 }
 
 whole() {	# IMAGE
@@ -62,6 +62,33 @@ scenario() {	# QEMU-IMG-OPTIONS
 	[ "$(qemu-img snapshot -l "$image" | wc -l)" = 0 ]
 }
 
+# Devices of snapshots, while the image is written and after that.
+shown() {
+	local image=$test_dir/shown.qcow2 device one two
+	qemu-img create -q -f qcow2 "$image" 8M
+	device=$(qcow2ctl attach --no-partscan "$image") || return
+	fill "$device" 0 3M 1 && qcow2ctl snapshot create "$device" one || return
+	cp --sparse=always "$device" "$test_dir/one"
+	one=$(qcow2ctl attach -r --load-snapshot one "$image") || return
+	fill "$device" 1M 3M 2 && qcow2ctl snapshot create "$device" two || return
+	cp --sparse=always "$device" "$test_dir/two"
+	two=$(qcow2ctl attach -r --load-snapshot 2 "$image") || return
+	fill "$device" 0 6M 3 || return
+	cmp "$one" "$test_dir/one" && cmp "$two" "$test_dir/two" || return
+	! qcow2ctl snapshot delete "$device" one 2>"$test_dir/said" || return
+	grep -q 'another device shows this snapshot' "$test_dir/said" || return
+	! qcow2ctl detach "$device" 2>"$test_dir/said" || return
+	grep -q "$one shows its snapshot 1" "$test_dir/said" || return
+	qcow2ctl detach "$one" && qcow2ctl snapshot delete "$device" one || return
+	fill "$device" 2M 1M 4 && cmp "$two" "$test_dir/two" || return
+	qcow2ctl list --json | grep -q '"snapshot": *"2"' || return
+	qcow2ctl detach --all && whole "$image" || return
+	two=$(qcow2ctl attach -r --load-snapshot two "$image") && cmp "$two" "$test_dir/two" || return
+	! qcow2ctl attach -r --load-snapshot nine "$image" 2>"$test_dir/said" || return
+	grep -q 'there is no such snapshot' "$test_dir/said" && qcow2ctl detach "$two"
+}
+
+check "devices that show snapshots" shown
 check "clusters of 64 KiB" scenario cluster_size=65536
 check "clusters of 4 KiB" scenario cluster_size=4096
 check "clusters of 512 bytes" scenario cluster_size=512

@@ -116,6 +116,11 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	for (i = 0; i < device->nr_layers; i++)
 		json_object_array_add(layers, layer_json(&device->layers[i]));
 	json_object_object_add(o, "layers", layers);
+	if (device->snapshot)
+		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
+	if (device->parent != QCOW2_NL_ANY_INDEX)
+		json_object_object_add(o, "parent",
+				       json_object_new_string(qcow2_node_path(device->parent, path)));
 	json_object_object_add(o, "stats", stats_json(device));
 	return o;
 }

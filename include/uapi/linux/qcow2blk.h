@@ -40,8 +40,8 @@
  *	of them, in the order of their index. Answer: one QCOW2BLK_CMD_GET
  *	message a device with the attributes marked (out).
  *	Errors: ENODEV no such device.
- * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS (needed),
- *	QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS, QCOW2BLK_A_DIRECT_IO,
+ * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS or
+ *	QCOW2BLK_A_PARENT, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS, QCOW2BLK_A_DIRECT_IO,
  *	QCOW2BLK_A_CACHE_SIZE. Answer: QCOW2BLK_CMD_ATTACH with QCOW2BLK_A_INDEX and
  *	QCOW2BLK_A_SIZE. When it arrives the disk exists; partitions are not
  *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
@@ -52,7 +52,7 @@
  * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS). What was
  *	written is made durable first. Returns when the disk is gone and its files are
  *	closed.
- *	Errors: ENODEV no such device, EBUSY it is open, EIO it cannot be made durable
+ *	Errors: ENODEV no such device, EBUSY it is open or a parent, EIO it cannot be made durable
  *	and QCOW2BLK_F_FORCE was not given: the device stays.
  * @QCOW2BLK_CMD_SNAPSHOT: create, apply or delete an internal snapshot of the top layer
  *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_SNAPSHOT_OP, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_FLAGS).
@@ -98,7 +98,12 @@ enum qcow2blk_cmd {
  *	top, that an error event is about. (event)
  * @QCOW2BLK_A_SNAPSHOT_OP: u8, enum qcow2blk_snapshot_op. (in)
  * @QCOW2BLK_A_SNAPSHOT: string, 1 to 255 bytes: the name of a snapshot, or, of one that
- *	exists, its ID, which is looked for first. (in)
+ *	exists, its ID, which is looked for first. In ATTACH: the snapshot of the top layer
+ *	that the disk shows; QCOW2BLK_F_READ_ONLY is needed then. (in; out: the ID of the one
+ *	that is shown)
+ * @QCOW2BLK_A_PARENT: u32, index of the device whose open files are used, with
+ *	QCOW2BLK_A_SNAPSHOT and instead of QCOW2BLK_A_LAYERS. It cannot be detached before
+ *	this one, and the snapshot cannot be deleted. (in, out)
  */
 enum qcow2blk_attr {
 	QCOW2BLK_A_UNSPEC,
@@ -117,6 +122,7 @@ enum qcow2blk_attr {
 	QCOW2BLK_A_LAYER_INDEX,
 	QCOW2BLK_A_SNAPSHOT_OP,
 	QCOW2BLK_A_SNAPSHOT,
+	QCOW2BLK_A_PARENT,
 
 	__QCOW2BLK_A_MAX,
 	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
