@@ -31,12 +31,6 @@
 #define srcu_up_read(ssp, idx)		__srcu_read_unlock(ssp, idx)
 #endif
 
-/* 6.14 enters a NOIO scope, too; ours are there already. */
-#ifndef QCOW2_HAVE_FREEZE_NOMEMSAVE
-#define blk_mq_freeze_queue_nomemsave(q)	blk_mq_freeze_queue(q)
-#define blk_mq_unfreeze_queue_nomemrestore(q)	blk_mq_unfreeze_queue(q)
-#endif
-
 /* 6.5 opens disks, not block devices, and has a mode type of its own. */
 #ifdef QCOW2_HAVE_BLK_MODE
 #define QCOW2_DEFINE_DISK_OPEN(name, disk)				\

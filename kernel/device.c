@@ -582,9 +582,9 @@ static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op 
 		if (err)
 			return err;
 	}
-	noio = qcow2_disk_freeze(&dev->disk);
+	noio = qcow2_disk_pause(&dev->disk);
 	err = snapshot_ops[op](&shadow, top, name, why);
-	qcow2_disk_unfreeze(&dev->disk, noio);
+	qcow2_disk_resume(&dev->disk, noio);
 	if (err)
 		return err;
 	qcow2_shadow_end(&shadow);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The disk that users see. See disk.h for the contracts. */
 #include <linux/blkdev.h>
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 
@@ -214,17 +215,19 @@ int qcow2_disk_refuse_opens(struct qcow2_disk *d)
 	return err;
 }
 
-unsigned int qcow2_disk_freeze(struct qcow2_disk *d)
+unsigned int qcow2_disk_pause(struct qcow2_disk *d)
 {
 	unsigned int noio = memalloc_noio_save();
 
-	blk_mq_freeze_queue_nomemsave(d->gd->queue);
+	blk_mq_quiesce_queue(d->gd->queue);
+	while (blk_mq_queue_inflight(d->gd->queue))
+		msleep(1);
 	return noio;
 }
 
-void qcow2_disk_unfreeze(struct qcow2_disk *d, unsigned int noio)
+void qcow2_disk_resume(struct qcow2_disk *d, unsigned int noio)
 {
-	blk_mq_unfreeze_queue_nomemrestore(d->gd->queue);
+	blk_mq_unquiesce_queue(d->gd->queue);
 	memalloc_noio_restore(noio);
 }
 

@@ -9,7 +9,7 @@
  * crash before that write leaves the old state, and what was written is free; a crash
  * after it leaves the new one. Neither leaks.
  *
- * Nobody may write to the image meanwhile: the disk's queue is frozen. The memory it
+ * Nobody may write to the image meanwhile: the disk is paused. The memory it
  * takes is that of the refcount blocks that change.
  */
 #ifndef _QCOW2_SHADOW_H
