@@ -508,6 +508,17 @@ static void refill_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
+int qcow2_alloc_extend(struct qcow2_alloc *a, u64 nr)
+{
+	return grow(a, nr);
+}
+
+void qcow2_alloc_used_up_to(struct qcow2_alloc *a, u64 cluster)
+{
+	if (a->fresh < cluster)
+		a->fresh = cluster;
+}
+
 /* --- freeing ----------------------------------------------------------------------------- */
 
 struct qcow2_free_batch *qcow2_alloc_batch(struct qcow2_alloc *a)
@@ -720,6 +731,14 @@ static void release_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
+void qcow2_alloc_released(struct qcow2_alloc *a, u64 start, u64 nr)
+{
+	unsigned int bits = a->h->cluster_bits;
+
+	qcow2_overlap_remove(a->overlap, start << bits, nr << bits);
+	release_last(a, start, nr);
+}
+
 /* --- the end ------------------------------------------------------------------------------ */
 
 static bool anything_freed(struct qcow2_alloc *a)
@@ -732,8 +751,7 @@ static bool anything_freed(struct qcow2_alloc *a)
 	return any;
 }
 
-/* Until nothing that was freed is on its way. */
-static int settle_frees(struct qcow2_alloc *a)
+int qcow2_alloc_settle(struct qcow2_alloc *a)
 {
 	int err;
 
@@ -787,5 +805,5 @@ int qcow2_alloc_finish(struct qcow2_alloc *a)
 	a->finishing = true;
 	spin_unlock_irq(&a->lock);
 	flush_work(&a->refill);
-	return settle_frees(a) ?: empty_pool(a) ?: qcow2_commit_wait(a->commit) ?: cut_tail(a);
+	return qcow2_alloc_settle(a) ?: empty_pool(a) ?: qcow2_commit_wait(a->commit) ?: cut_tail(a);
 }

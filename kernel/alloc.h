@@ -176,6 +176,30 @@ int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refco
  */
 int qcow2_alloc_finish(struct qcow2_alloc *a);
 
+/**
+ * qcow2_alloc_settle() - commit, until nothing that was freed is on its way
+ * Nothing may be written meanwhile. Context: may sleep. Return: 0 or -EIO.
+ */
+int qcow2_alloc_settle(struct qcow2_alloc *a);
+
+/**
+ * qcow2_alloc_extend() - let the file grow by @nr clusters or more
+ * Context: may sleep, under @a->refs->lock. Return: 0, -ENOSPC, or another errno.
+ */
+int qcow2_alloc_extend(struct qcow2_alloc *a, u64 nr);
+
+/**
+ * qcow2_alloc_used_up_to() - clusters below @cluster may have been written
+ * For who takes clusters by himself. Context: under @a->refs->lock.
+ */
+void qcow2_alloc_used_up_to(struct qcow2_alloc *a, u64 cluster);
+
+/**
+ * qcow2_alloc_released() - these clusters were released: their refcounts are 0, durably
+ * Gives their space back. Context: may sleep, under @a->refs->lock.
+ */
+void qcow2_alloc_released(struct qcow2_alloc *a, u64 start, u64 nr);
+
 /** qcow2_alloc_quiesce() - wait for the workers; nothing gives them work now. May sleep. */
 void qcow2_alloc_quiesce(struct qcow2_alloc *a);
 

@@ -328,10 +328,26 @@ void qcow2_cache_unfreeze(struct qcow2_cache *c, struct qcow2_frozen *fr)
 	qcow2_cache_put(fr->slice);
 }
 
+void qcow2_cache_clear(struct qcow2_cache *c)
+{
+	struct qcow2_slice *s;
+	unsigned long flags;
+	bool any;
+
+	do {
+		spin_lock_irqsave(&c->lock, flags);
+		s = list_first_entry_or_null(&c->clock, struct qcow2_slice, clock);
+		any = s;
+		if (s)
+			unhash(c, s);
+		spin_unlock_irqrestore(&c->lock, flags);
+		cond_resched();
+	} while (any);
+}
+
 void qcow2_cache_destroy(struct qcow2_cache *c)
 {
 	struct qcow2_slice *s, *next;
-	unsigned long flags;
 
 	if (!c->hash)
 		return;
@@ -341,12 +357,7 @@ void qcow2_cache_destroy(struct qcow2_cache *c)
 		s->sectors = 0;
 		qcow2_cache_put(s);
 	}
-	list_for_each_entry_safe(s, next, &c->clock, clock) {
-		spin_lock_irqsave(&c->lock, flags);
-		unhash(c, s);
-		spin_unlock_irqrestore(&c->lock, flags);
-		cond_resched();
-	}
+	qcow2_cache_clear(c);
 	kvfree(c->hash);
 	c->hash = NULL;
 }

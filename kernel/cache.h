@@ -107,6 +107,9 @@ void qcow2_cache_put(struct qcow2_slice *s);
  */
 void qcow2_cache_forget(struct qcow2_cache *c, u64 off, u32 len);
 
+/** qcow2_cache_clear() - drop all slices; none is dirty, none held. Context: process. */
+void qcow2_cache_clear(struct qcow2_cache *c);
+
 /** qcow2_slice_data() - the bytes of a slice that is held. */
 const void *qcow2_slice_data(const struct qcow2_slice *s);
 

@@ -185,6 +185,32 @@ static void close_chain(struct qcow2_chain *chain)
 		qcow2_layer_close(chain->layers[--chain->nr]);
 }
 
+static int show_snapshot(struct qcow2_device *dev, struct qcow2_attach *a)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+	struct qcow2_snapshot s;
+	int err;
+
+	if (!a->snapshot)
+		return 0;
+	a->bad_layer = 0;
+	if (!(a->flags & QCOW2BLK_F_READ_ONLY)) {
+		a->why = "a snapshot can be attached read-only";
+		return -EROFS;
+	}
+	if (top->format != QCOW2BLK_FORMAT_QCOW2) {
+		a->why = "a raw image has no snapshots";
+		return -EOPNOTSUPP;
+	}
+	err = qcow2_snapshot_find(top, a->snapshot, &s, &a->why);
+	if (err)
+		return err;
+	qcow2_layer_show(top, s.l1_table_offset, s.l1_size, s.disk_size);
+	strscpy(dev->snapshot, s.id, sizeof(dev->snapshot));
+	a->bad_layer = -1;
+	return 0;
+}
+
 /* On an error all files are the caller's again. */
 static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 {
@@ -206,6 +232,9 @@ static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 		a->layers[chain->nr].filp = NULL;
 		chain->layers[chain->nr++] = l;
 	}
+	err = show_snapshot(dev, a);
+	if (err)
+		goto close;
 	err = qcow2_chain_load(chain, a->cache_size, &dev->cache_size, &a->why, &bad);
 	if (!err && writable) {
 		chain->layers[0]->owner = dev;
@@ -314,12 +343,45 @@ static void publish(struct qcow2_device *dev)
 	unclaim_device(dev);
 }
 
-int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
+static struct qcow2_device *claim_device(u32 index);
+
+/*
+ * The device whose files are shared, claimed: nobody changes its snapshots or ends it
+ * meanwhile. A device that shares files itself leads to the one that has them.
+ */
+static struct qcow2_device *claim_parent(struct qcow2_attach *a)
+{
+	struct qcow2_device *dev;
+	u32 index = a->parent;
+	unsigned int i;
+
+	mutex_lock(&devices_lock);
+	dev = xa_load(&devices, index);
+	if (dev && dev->parent)
+		index = dev->parent->index;
+	mutex_unlock(&devices_lock);
+	dev = claim_device(index);
+	if (IS_ERR(dev)) {
+		a->why = PTR_ERR(dev) == -ENODEV ? "no such device" :
+						   "the device is being changed";
+		return dev;
+	}
+	a->nr = dev->target.chain.nr;
+	for (i = 0; i < a->nr; i++) {
+		a->layers[i].filp = get_file(dev->target.chain.layers[i]->file.filp);
+		a->layers[i].format = dev->target.chain.layers[i]->format;
+	}
+	/* One file is read one way. */
+	a->direct_io = dev->target.chain.layers[0]->file.direct ? QCOW2BLK_DIRECT_IO_AUTO :
+								   QCOW2BLK_DIRECT_IO_OFF;
+	return dev;
+}
+
+static int attach_files(struct qcow2_attach *a, struct qcow2_device *parent, u64 *size)
 {
 	struct qcow2_device *dev;
 	int err;
 
-	a->bad_layer = -1;
 	a->why = "the module is being unloaded";
 	if (!try_module_get(THIS_MODULE))
 		return -ENODEV;
@@ -333,12 +395,17 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
 		goto free;
 	dev->index = err;
 	dev->error.index = err;
+	dev->parent = parent;
 	snprintf(dev->name, sizeof(dev->name), QCOW2BLK_DISK_NAME "%u", dev->index);
 	err = build_device(dev, a);
 	if (err)
 		goto release;
 	*size = dev->target.chain.layers[0]->size;
 	err = dev->index;
+	mutex_lock(&devices_lock);
+	if (parent)
+		parent->children++;
+	mutex_unlock(&devices_lock);
 	publish(dev);
 	return err;
 
@@ -351,7 +418,27 @@ put_module:
 	return err;
 }
 
-/* The device, ours to end, or ERR_PTR. */
+int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
+{
+	struct qcow2_device *parent = NULL;
+	int ret;
+
+	a->bad_layer = -1;
+	if (a->parent >= 0) {
+		a->why = "a device is given, but no snapshot of it";
+		if (!a->snapshot)
+			return -EINVAL;
+		parent = claim_parent(a);
+		if (IS_ERR(parent))
+			return PTR_ERR(parent);
+	}
+	ret = attach_files(a, parent, size);
+	if (parent)
+		unclaim_device(parent);
+	return ret;
+}
+
+/* The device, ours to change or to end, or ERR_PTR. */
 static struct qcow2_device *claim_device(u32 index)
 {
 	struct qcow2_device *dev;
@@ -386,6 +473,10 @@ static void end_device(struct qcow2_device *dev)
 	qcow2_disk_destroy(&dev->disk);
 	cancel_work_sync(&dev->error_work);
 
+	mutex_lock(&devices_lock);
+	if (dev->parent)
+		dev->parent->children--;
+	mutex_unlock(&devices_lock);
 	pr_info("%s: detached\n", dev->name);
 	device_event(dev, QCOW2BLK_EVENT_DETACHED);
 	release_index(dev->index);
@@ -405,6 +496,16 @@ static int last_commit(struct qcow2_device *dev, bool force)
 	return force ? 0 : err;
 }
 
+static bool has_children(struct qcow2_device *dev)
+{
+	bool any;
+
+	mutex_lock(&devices_lock);
+	any = dev->children;
+	mutex_unlock(&devices_lock);
+	return any;
+}
+
 int qcow2_device_detach(u32 index, bool force)
 {
 	struct qcow2_device *dev = claim_device(index);
@@ -412,7 +513,8 @@ int qcow2_device_detach(u32 index, bool force)
 
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	err = qcow2_disk_refuse_opens(&dev->disk);
+	/* No more can come: that takes a claim, too. */
+	err = has_children(dev) ? -EBUSY : qcow2_disk_refuse_opens(&dev->disk);
 	if (err) {
 		unclaim_device(dev);
 		return err;
@@ -425,4 +527,91 @@ int qcow2_device_detach(u32 index, bool force)
 	}
 	end_device(dev);
 	return 0;
+}
+
+/* --- snapshots ------------------------------------------------------------------------- */
+
+typedef int (*snapshot_fn)(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
+			   const char **why);
+
+static const snapshot_fn snapshot_ops[] = {
+	[QCOW2BLK_SNAPSHOT_CREATE] = qcow2_snapshot_create,
+	[QCOW2BLK_SNAPSHOT_APPLY]  = qcow2_snapshot_apply,
+	[QCOW2BLK_SNAPSHOT_DELETE] = qcow2_snapshot_delete,
+};
+
+/* Does another device show this snapshot? */
+static int check_not_shown(struct qcow2_device *dev, const char *name, const char **why)
+{
+	struct qcow2_device *other;
+	struct qcow2_snapshot s;
+	unsigned long index;
+	int err;
+
+	err = qcow2_snapshot_find(dev->target.chain.layers[0], name, &s, why);
+	if (err)
+		return err;
+	*why = "another device shows this snapshot: detach that first";
+	mutex_lock(&devices_lock);
+	xa_for_each(&devices, index, other)
+		if (other->parent == dev && !strcmp(other->snapshot, s.id))
+			err = -EBUSY;
+	mutex_unlock(&devices_lock);
+	return err;
+}
+
+/* Claimed, and nobody has it open who would be surprised. */
+static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op op,
+			    const char *name, const char **why)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+	struct qcow2_shadow shadow;
+	unsigned int noio;
+	int err;
+
+	if (top->format != QCOW2BLK_FORMAT_QCOW2) {
+		*why = "a raw image has no snapshots";
+		return -EOPNOTSUPP;
+	}
+	if (!top->writable) {
+		*why = "the device is read-only";
+		return -EROFS;
+	}
+	if (op == QCOW2BLK_SNAPSHOT_DELETE) {
+		err = check_not_shown(dev, name, why);
+		if (err)
+			return err;
+	}
+	noio = qcow2_disk_pause(&dev->disk);
+	err = snapshot_ops[op](&shadow, top, name, why);
+	qcow2_disk_resume(&dev->disk, noio);
+	if (err)
+		return err;
+	qcow2_shadow_end(&shadow);
+	if (op == QCOW2BLK_SNAPSHOT_APPLY)
+		qcow2_disk_changed(&dev->disk);
+	return 0;
+}
+
+int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
+			  const char **why)
+{
+	bool alone = op == QCOW2BLK_SNAPSHOT_APPLY && !force;
+	struct qcow2_device *dev = claim_device(index);
+	int err = 0;
+
+	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
+							"the device is being changed";
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	*why = "the device is in use, and its content would change";
+	if (alone)
+		err = qcow2_disk_refuse_opens(&dev->disk);
+	if (!err) {
+		err = change_snapshots(dev, op, name, why);
+		if (alone)
+			qcow2_disk_allow_opens(&dev->disk);
+	}
+	unclaim_device(dev);
+	return err;
 }

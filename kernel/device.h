@@ -17,6 +17,7 @@
 #include <linux/ratelimit.h>
 
 #include "disk.h"
+#include "snapshot.h"
 
 /**
  * struct qcow2_event - something to tell listeners
@@ -40,7 +41,10 @@ struct qcow2_event {
  *	@cache_size: bytes granted for table slices.
  * @target: the chain and how requests are served from it.
  * @disk: the disk.
- * @detaching: it is somebody's to show or to end, alone. Under the devices lock.
+ * @snapshot: ID of the snapshot that it shows, or an empty string.
+ * @parent: the device whose files it shares, and which stays as long as it does, or NULL.
+ * @children: devices that share its files. Under the devices lock.
+ * @detaching: it is somebody's to show, to change or to end, alone. Under the devices lock.
  * @error: the last error to tell of, under @error_lock. @error_work tells.
  */
 struct qcow2_device {
@@ -50,6 +54,9 @@ struct qcow2_device {
 	u64 cache_size;
 	struct qcow2_io_target target;
 	struct qcow2_disk disk;
+	char snapshot[QCOW2_SNAPSHOT_NAME_MAX + 1];
+	struct qcow2_device *parent;
+	unsigned int children;
 	bool detaching;
 
 	spinlock_t error_lock;	/* protects error */
@@ -66,6 +73,9 @@ struct qcow2_device {
  * @flags: enum qcow2blk_flags.
  * @direct_io: for all layers.
  * @cache_size: bytes, 0 for the default.
+ * @snapshot: name or ID of a snapshot of the top layer to show, read-only, or NULL.
+ * @parent: index of a device whose files are used instead of @layers, or -1. With
+ *	@snapshot only.
  * @nr: layers.  @layers: top first; taken over: NULL once used.
  * @why: (out) on error, a sentence, constant, or NULL.
  * @bad_layer: (out) on error, the layer at fault, or -1.
@@ -75,6 +85,8 @@ struct qcow2_attach {
 	u32 flags;
 	enum qcow2blk_direct_io direct_io;
 	u64 cache_size;
+	const char *snapshot;
+	int parent;
 	unsigned int nr;
 	struct {
 		struct file *filp;
@@ -99,6 +111,18 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size);
  * Context: may sleep. Return: 0, -ENODEV, -EBUSY, -EIO.
  */
 int qcow2_device_detach(u32 index, bool force);
+
+/**
+ * qcow2_device_snapshot() - create, apply or delete an internal snapshot
+ * @op: what to do.
+ * @name: of the snapshot; its ID will do, too, where there is one.
+ * @force: apply: also while the disk is open.
+ * @why: (out) a sentence, constant, on error.
+ * Requests wait meanwhile. Context: may sleep. Return: 0; -ENODEV; -EBUSY in use, or being
+ * changed; -EROFS the device is read-only; or see snapshot.h.
+ */
+int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
+			  const char **why);
 
 /** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
 u32 qcow2_device_flags(const struct qcow2_device *dev);

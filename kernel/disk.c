@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The disk that users see. See disk.h for the contracts. */
 #include <linux/blkdev.h>
+#include <linux/delay.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 
 #include "compat.h"
 #include "disk.h"
@@ -211,6 +213,28 @@ int qcow2_disk_refuse_opens(struct qcow2_disk *d)
 		d->dying = true;
 	mutex_unlock(&d->gd->open_mutex);
 	return err;
+}
+
+unsigned int qcow2_disk_pause(struct qcow2_disk *d)
+{
+	unsigned int noio = memalloc_noio_save();
+
+	blk_mq_quiesce_queue(d->gd->queue);
+	while (blk_mq_queue_inflight(d->gd->queue))
+		msleep(1);
+	return noio;
+}
+
+void qcow2_disk_resume(struct qcow2_disk *d, unsigned int noio)
+{
+	blk_mq_unquiesce_queue(d->gd->queue);
+	memalloc_noio_restore(noio);
+}
+
+void qcow2_disk_changed(struct qcow2_disk *d)
+{
+	set_capacity_and_notify(d->gd, d->target->chain.layers[0]->size >> SECTOR_SHIFT);
+	invalidate_bdev(d->gd->part0);
 }
 
 void qcow2_disk_remove(struct qcow2_disk *d)

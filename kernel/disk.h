@@ -62,6 +62,22 @@ void qcow2_disk_set_read_only(struct qcow2_disk *d);
 /** qcow2_disk_remove() - take back qcow2_disk_add(). Waits for I/O. Context: may sleep. */
 void qcow2_disk_remove(struct qcow2_disk *d);
 
+/**
+ * qcow2_disk_pause() - wait for the requests that are here, and let others wait
+ * They do so in the block layer. To freeze the queue would be a lock above all those of the
+ * file system below, whose holders may be waiting for memory, and so for this disk.
+ * Enters a NOIO scope: memory must not wait for this disk. Context: may sleep.
+ * Return: what to give to qcow2_disk_resume().
+ */
+unsigned int qcow2_disk_pause(struct qcow2_disk *d);
+void qcow2_disk_resume(struct qcow2_disk *d, unsigned int noio);
+
+/**
+ * qcow2_disk_changed() - the disk holds something else now, perhaps of another size
+ * Drops what the page cache has of it. Context: may sleep.
+ */
+void qcow2_disk_changed(struct qcow2_disk *d);
+
 /** qcow2_disk_destroy() - take back qcow2_disk_create(). Context: may sleep. */
 void qcow2_disk_destroy(struct qcow2_disk *d);
 

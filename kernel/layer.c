@@ -152,6 +152,15 @@ free:
 	return ERR_PTR(err);
 }
 
+void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u64 size)
+{
+	l->h.l1_table_offset = l1_table_offset;
+	l->h.l1_size = l1_size;
+	l->h.size = size;
+	l->h.l1_entries_needed = DIV_ROUND_UP_ULL(size, 1ULL << (l->h.l2_bits + l->h.cluster_bits));
+	l->size = size;
+}
+
 void qcow2_layer_close(struct qcow2_layer *l)
 {
 	if (l->writable)

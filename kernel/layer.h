@@ -100,6 +100,14 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 				     const char **why);
 
 /**
+ * qcow2_layer_show() - let the layer be what a snapshot of it is
+ * @l: read-only, not loaded yet.
+ * @l1_table_offset, @l1_size, @size: of the snapshot; checked.
+ * Context: any.
+ */
+void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u64 size);
+
+/**
  * qcow2_layer_make_writable() - get ready for writes
  * @l: opened for that, and loaded.
  * @discard: see struct qcow2_layer.

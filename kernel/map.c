@@ -22,6 +22,20 @@ u64 qcow2_map_bytes(const struct qcow2_header *h)
 	return round_up(clusters * h->l2_entry_size, 1ULL << slice_bits(h));
 }
 
+/* Whole sectors: what lies behind, of a VM's state, is written back as it is. */
+u32 qcow2_map_l1_entries(const struct qcow2_header *h, u64 size, u32 l1_size)
+{
+	u64 needed = DIV_ROUND_UP_ULL(size, 1ULL << (h->l2_bits + h->cluster_bits));
+
+	return min_t(u64, l1_size, round_up(needed, 64));
+}
+
+void qcow2_map_replace(struct qcow2_map *m, struct qcow2_table *l1)
+{
+	qcow2_table_swap(&m->l1, l1);
+	qcow2_cache_clear(&m->cache);
+}
+
 int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
 		   struct qcow2_file *file, u64 cache_bytes, const char **why)
 {
@@ -34,9 +48,8 @@ int qcow2_map_open(struct qcow2_map *m, const struct qcow2_header *h,
 	err = qcow2_cache_init(&m->cache, file, slice_bits(h), cache_bytes);
 	if (err)
 		return err;
-	/* Whole sectors: what lies behind, of a VM's state, is written back as it is. */
 	err = qcow2_table_read(&m->l1, file, h->l1_table_offset,
-			       min(h->l1_size, round_up(h->l1_entries_needed, 64)));
+			       qcow2_map_l1_entries(h, h->size, h->l1_size));
 	if (!err)
 		return 0;
 	if (err != -ENOMEM)

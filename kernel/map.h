@@ -94,6 +94,16 @@ int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
 /** qcow2_map_close() - free what qcow2_map_open() made. Context: may sleep. */
 void qcow2_map_close(struct qcow2_map *m);
 
+/** qcow2_map_l1_entries() - L1 entries that a map keeps, of @l1_size, for a disk of @size */
+u32 qcow2_map_l1_entries(const struct qcow2_header *h, u64 size, u32 l1_size);
+
+/**
+ * qcow2_map_replace() - go over to another L1 table, and other L2 tables
+ * @l1: qcow2_map_l1_entries() of it; (out) the old one. Nothing is dirty, nobody looks
+ * anything up. Context: process.
+ */
+void qcow2_map_replace(struct qcow2_map *m, struct qcow2_table *l1);
+
 /** qcow2_map_bytes() - bytes of all slices the image can have. Context: any. */
 u64 qcow2_map_bytes(const struct qcow2_header *h);
 

@@ -40,12 +40,21 @@ static const struct nla_policy detach_policy[] = {
 	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
 };
 
+static const struct nla_policy snapshot_policy[] = {
+	[QCOW2BLK_A_INDEX]	 = NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_FLAGS]	 = NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
+	[QCOW2BLK_A_SNAPSHOT_OP] = NLA_POLICY_MAX(NLA_U8, QCOW2BLK_SNAPSHOT_DELETE),
+	[QCOW2BLK_A_SNAPSHOT]	 = { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
+};
+
 static const struct nla_policy attach_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, ATTACH_FLAGS),
 	[QCOW2BLK_A_DIRECT_IO]	= NLA_POLICY_MAX(NLA_U8, QCOW2BLK_DIRECT_IO_OFF),
 	[QCOW2BLK_A_CACHE_SIZE]	= { .type = NLA_U64 },
 	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
+	[QCOW2BLK_A_SNAPSHOT]	= { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
+	[QCOW2BLK_A_PARENT]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 };
 
 static const struct nla_policy layer_policy[] = {
@@ -192,6 +201,8 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_CACHE_SIZE, dev->cache_size, QCOW2BLK_A_PAD) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, dev->target.chain.layers[0]->size,
 			      QCOW2BLK_A_PAD) ||
+	    (dev->snapshot[0] && nla_put_string(msg, QCOW2BLK_A_SNAPSHOT, dev->snapshot)) ||
+	    (dev->parent && nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index)) ||
 	    put_layers(msg, &dev->target.chain, with_paths) ||
 	    put_stats(msg, &dev->target)) {
 		genlmsg_cancel(msg, hdr);
@@ -311,8 +322,8 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 {
 	struct nlattr **attrs = info->attrs;
 
-	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_LAYERS)) {
-		NL_SET_ERR_MSG(info->extack, "the request names no layers");
+	if (!attrs[QCOW2BLK_A_LAYERS] == !attrs[QCOW2BLK_A_PARENT]) {
+		NL_SET_ERR_MSG(info->extack, "the request must name layers or a parent");
 		return -EINVAL;
 	}
 	a->index = attrs[QCOW2BLK_A_INDEX] ? nla_get_u32(attrs[QCOW2BLK_A_INDEX]) : -1;
@@ -322,7 +333,10 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 		a->direct_io = nla_get_u8(attrs[QCOW2BLK_A_DIRECT_IO]);
 	if (attrs[QCOW2BLK_A_CACHE_SIZE])
 		a->cache_size = nla_get_u64(attrs[QCOW2BLK_A_CACHE_SIZE]);
-	return parse_layers(a, info);
+	if (attrs[QCOW2BLK_A_SNAPSHOT])
+		a->snapshot = nla_data(attrs[QCOW2BLK_A_SNAPSHOT]);
+	a->parent = attrs[QCOW2BLK_A_PARENT] ? nla_get_u32(attrs[QCOW2BLK_A_PARENT]) : -1;
+	return attrs[QCOW2BLK_A_LAYERS] ? parse_layers(a, info) : 0;
 }
 
 /* Say why, and where: the nth layer's attribute, or all of them. */
@@ -332,6 +346,10 @@ static void refuse(struct genl_info *info, const struct qcow2_attach *a)
 	struct nlattr *nla;
 	int rem, i = 0;
 
+	if (!blamed) {
+		blame(info, info->attrs[QCOW2BLK_A_PARENT], a->why);
+		return;
+	}
 	nla_for_each_nested(nla, info->attrs[QCOW2BLK_A_LAYERS], rem)
 		if (i++ == a->bad_layer)
 			blamed = nla;
@@ -410,6 +428,35 @@ static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
+static int snapshot_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr **attrs = info->attrs;
+	bool force = false;
+	const char *why;
+	int err;
+
+	if (!may_change(skb))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_SNAPSHOT_OP) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_SNAPSHOT)) {
+		NL_SET_ERR_MSG(info->extack, "the request lacks a device, an operation or a name");
+		return -EINVAL;
+	}
+	if (!*(char *)nla_data(attrs[QCOW2BLK_A_SNAPSHOT])) {
+		blame(info, attrs[QCOW2BLK_A_SNAPSHOT], "the name is empty");
+		return -EINVAL;
+	}
+	if (attrs[QCOW2BLK_A_FLAGS])
+		force = nla_get_u32(attrs[QCOW2BLK_A_FLAGS]) & QCOW2BLK_F_FORCE;
+	err = qcow2_device_snapshot(nla_get_u32(attrs[QCOW2BLK_A_INDEX]),
+				    nla_get_u8(attrs[QCOW2BLK_A_SNAPSHOT_OP]),
+				    nla_data(attrs[QCOW2BLK_A_SNAPSHOT]), force, &why);
+	if (err)
+		blame(info, attrs[QCOW2BLK_A_SNAPSHOT], why);
+	return err;
+}
+
 static void tell(const struct qcow2_event *ev)
 {
 	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
@@ -452,6 +499,11 @@ static const struct genl_ops ops[] = {
 		.doit	 = detach_doit,
 		.policy	 = detach_policy,
 		.maxattr = ARRAY_SIZE(detach_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_SNAPSHOT,
+		.doit	 = snapshot_doit,
+		.policy	 = snapshot_policy,
+		.maxattr = ARRAY_SIZE(snapshot_policy) - 1,
 	},
 };
 

@@ -60,6 +60,16 @@ void qcow2_table_set(struct qcow2_table *t, u32 i, u64 entry, bool ordered)
 	spin_unlock(&t->lock);
 }
 
+void qcow2_table_swap(struct qcow2_table *t, struct qcow2_table *with)
+{
+	spin_lock(&t->lock);
+	swap(t->off, with->off);
+	swap(t->nr, with->nr);
+	swap(t->entries, with->entries);
+	swap(t->dirty, with->dirty);
+	spin_unlock(&t->lock);
+}
+
 bool qcow2_table_freeze(struct qcow2_table *t, void *copy, u64 *off, bool *ordered)
 {
 	u32 sector;

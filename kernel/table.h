@@ -59,6 +59,13 @@ static inline u64 qcow2_table_get(const struct qcow2_table *t, u32 i)
 void qcow2_table_set(struct qcow2_table *t, u32 i, u64 entry, bool ordered);
 
 /**
+ * qcow2_table_swap() - put another table in a table's place
+ * @with: clean, as is @t; (out) what was there. Nobody reads @t meanwhile, though a commit
+ * may look for what is dirty. Context: process.
+ */
+void qcow2_table_swap(struct qcow2_table *t, struct qcow2_table *with);
+
+/**
  * qcow2_table_freeze() - take a dirty sector
  * @copy: (out) its 512 bytes.  @off: (out) its host offset.  @ordered: (out) or-ed to.
  * Context: process. Return: false if none is dirty.

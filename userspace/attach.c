@@ -28,6 +28,7 @@ enum {
 	OPT_DIRECT_IO,
 	OPT_CACHE_SIZE,
 	OPT_DISCARD,
+	OPT_LOAD_SNAPSHOT,
 	OPT_NO_PARTSCAN,
 	OPT_DEVICE,
 	OPT_JSON,
@@ -42,6 +43,7 @@ static const struct option long_options[] = {
 	{ "direct-io", required_argument, NULL, OPT_DIRECT_IO },
 	{ "cache-size", required_argument, NULL, OPT_CACHE_SIZE },
 	{ "discard", required_argument, NULL, OPT_DISCARD },
+	{ "load-snapshot", required_argument, NULL, OPT_LOAD_SNAPSHOT },
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "device", required_argument, NULL, OPT_DEVICE },
 	{ "json", no_argument, NULL, OPT_JSON },
@@ -155,6 +157,9 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 		return set_cache_size(o, value);
 	case OPT_DISCARD:
 		return set_discard(o, value);
+	case OPT_LOAD_SNAPSHOT:
+		o->device.snapshot = (char *)value;
+		return 0;
 	case OPT_NO_PARTSCAN:
 		o->device.flags |= QCOW2BLK_F_NO_PARTSCAN;
 		return 0;
@@ -182,6 +187,8 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 	if (argc - optind != 1)
 		return qcow2_error_usage("attach", "give one IMAGE");
 	o->image = argv[optind];
+	if (o->device.snapshot && !(o->device.flags & QCOW2BLK_F_READ_ONLY))
+		return qcow2_error_usage("attach", "--load-snapshot needs -r: a snapshot is not written");
 	o->policy.writable = !(o->device.flags & QCOW2BLK_F_READ_ONLY);
 	return 0;
 }
@@ -198,6 +205,25 @@ static int check_backing_formats(const struct qcow2_chain *chain,
 					       "there is no layer %u, as --backing-format says: the last one is %u",
 					       i, chain->depth - 1);
 	return 0;
+}
+
+/* The device that has the image, whose files will do for its snapshots too. */
+static int find_parent(struct attach_options *o, struct qcow2_error *err)
+{
+	struct qcow2_devices devices;
+	struct stat st;
+	unsigned int i;
+	int ret;
+
+	if (!o->device.snapshot || stat(o->image, &st))
+		return 0;
+	ret = qcow2_devices_read(&devices, err);
+	for (i = 0; !ret && i < devices.count; i++)
+		if (qcow2_device_is_of(&devices.list[i], &st))
+			o->device.parent = devices.list[i].index;
+	o->device.layers[0].name = o->image;
+	qcow2_devices_free(&devices);
+	return ret;
 }
 
 /* A layer that cannot be locked: is it a device of ours that has the lock? */
@@ -231,6 +257,10 @@ static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 	unsigned int i;
 	int ret;
 
+	memset(chain, 0, sizeof(*chain));
+	ret = find_parent(o, err);
+	if (ret || o->device.parent != QCOW2_NL_ANY_INDEX)
+		return ret;
 	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err) ?:
 	      qcow2_chain_open_backing(chain, &o->policy, err) ?:
 	      check_backing_formats(chain, &o->policy, err);
@@ -383,6 +413,7 @@ static int run(int argc, char **argv)
 {
 	struct attach_options o = {
 		.device.index = QCOW2_NL_ANY_INDEX,
+		.device.parent = QCOW2_NL_ANY_INDEX,
 		.format = QCOW2BLK_FORMAT_QCOW2,
 	};
 	struct qcow2_error err;
@@ -425,6 +456,9 @@ const struct qcow2_command qcow2_command_attach = {
 		"                           default: enough for the whole disk, up to 32M\n"
 		"  --discard unmap|ignore   what a discard (fstrim) does: gives the clusters and their\n"
 		"                           space back (the default), nothing\n"
+		"  --load-snapshot NAME     show what this snapshot of the image holds, a name or an\n"
+		"                           ID, with -r; also while the image is attached: it stays\n"
+		"                           so until this device is detached\n"
 		"  --no-partscan            no partitions\n"
 		"  --device qcowN           this device, not the first free one\n"
 		"  --json                   print all about the device as a JSON object\n",

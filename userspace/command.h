@@ -23,5 +23,6 @@ extern const struct qcow2_command qcow2_command_attach;
 extern const struct qcow2_command qcow2_command_detach;
 extern const struct qcow2_command qcow2_command_list;
 extern const struct qcow2_command qcow2_command_info;
+extern const struct qcow2_command qcow2_command_snapshot;
 
 #endif /* QCOW2CTL_COMMAND_H */

@@ -11,8 +11,25 @@
 /* How long udev may look at a device that has just come. */
 #define PATIENCE	3000000ULL
 
+/* Does another device show a snapshot of this one's image? */
+static bool shown_by(const struct qcow2_devices *devices, int index,
+		     char user[QCOW2_NODE_USER_LEN])
+{
+	unsigned int i;
+
+	for (i = 0; i < devices->count; i++) {
+		if (devices->list[i].parent != index)
+			continue;
+		snprintf(user, QCOW2_NODE_USER_LEN, "/dev/" QCOW2BLK_DISK_NAME "%d shows its snapshot %s",
+			 devices->list[i].index, devices->list[i].snapshot);
+		return true;
+	}
+	return false;
+}
+
 /* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
-static int detach_one(struct qcow2_nl *nl, int index, uint32_t flags, struct qcow2_error *err)
+static int detach_one(const struct qcow2_devices *devices, int index, uint32_t flags,
+		      struct qcow2_error *err)
 {
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	char path[QCOW2_NODE_NAME_LEN], user[QCOW2_NODE_USER_LEN] = "";
@@ -21,8 +38,8 @@ static int detach_one(struct qcow2_nl *nl, int index, uint32_t flags, struct qco
 
 	qcow2_node_find_traces(index, &traces);
 	do {
-		ret = qcow2_nl_detach(nl, index, flags, &error, err);
-		if (error == EBUSY)
+		ret = qcow2_nl_detach(devices->nl, index, flags, &error, err);
+		if (error == EBUSY && !shown_by(devices, index, user))
 			qcow2_node_user(index, user);
 	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
 
@@ -48,63 +65,24 @@ static int detach_all(const struct qcow2_devices *devices, uint32_t flags)
 
 	/* From the last to the first: what was attached later may lie on an earlier one. */
 	for (i = devices->count; i-- > 0;)
-		if (detach_one(devices->nl, devices->list[i].index, flags, &err))
+		if (devices->list[i].parent != QCOW2_NL_ANY_INDEX &&
+		    detach_one(devices, devices->list[i].index, flags, &err))
+			ret = qcow2_error_print(&err);
+	for (i = devices->count; i-- > 0;)
+		if (devices->list[i].parent == QCOW2_NL_ANY_INDEX &&
+		    detach_one(devices, devices->list[i].index, flags, &err))
 			ret = qcow2_error_print(&err);
 	return ret ? QCOW2_EXIT_FAILED : QCOW2_EXIT_DONE;
 }
 
-static int refuse_to_choose(const struct qcow2_devices *devices, const char *image,
-			    const struct stat *st, struct qcow2_error *err)
-{
-	char path[QCOW2_NODE_NAME_LEN], names[1024] = "";
-	unsigned int i;
-
-	for (i = 0; i < devices->count; i++) {
-		size_t len = strlen(names);
-
-		if (qcow2_device_is_of(&devices->list[i], st))
-			snprintf(names + len, sizeof(names) - len, " %s",
-				 qcow2_node_path(devices->list[i].index, path));
-	}
-	return qcow2_error_set(err, QCOW2_EXIT_FAILED, image,
-			       "it is attached several times:%s; name the device", names);
-}
-
-/* The one device that @image is the top of. */
-static int find_by_image(const struct qcow2_devices *devices, const char *image, int *index,
-			 struct qcow2_error *err)
-{
-	unsigned int i, found = 0;
-	struct stat st;
-
-	if (stat(image, &st))
-		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image, "no such image: %s",
-				       strerror(errno));
-	for (i = 0; i < devices->count; i++) {
-		if (qcow2_device_is_of(&devices->list[i], &st)) {
-			*index = devices->list[i].index;
-			found++;
-		}
-	}
-	if (!found)
-		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image,
-				       "it is not attached; see qcow2ctl list");
-	return found == 1 ? 0 : refuse_to_choose(devices, image, &st, err);
-}
-
 static int detach_named(const struct qcow2_devices *devices, const char *name, uint32_t flags)
 {
-	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_error err;
-	int index, ret = 0;
+	int index, ret;
 
-	if (!qcow2_node_parse(name, &index))
-		ret = find_by_image(devices, name, &index, &err);
-	else if (!qcow2_devices_by_index(devices, index))
-		ret = qcow2_error_set(&err, QCOW2_EXIT_USAGE, qcow2_node_path(index, path),
-				      "no such device; see qcow2ctl list");
+	ret = qcow2_devices_find(devices, name, &index, &err);
 	if (!ret)
-		ret = detach_one(devices->nl, index, flags, &err);
+		ret = detach_one(devices, index, flags, &err);
 	return ret ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
 }
 

@@ -4,6 +4,7 @@
 #include "node.h"
 #include "output.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -115,6 +116,63 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	for (i = 0; i < device->nr_layers; i++)
 		json_object_array_add(layers, layer_json(&device->layers[i]));
 	json_object_object_add(o, "layers", layers);
+	if (device->snapshot)
+		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
+	if (device->parent != QCOW2_NL_ANY_INDEX)
+		json_object_object_add(o, "parent",
+				       json_object_new_string(qcow2_node_path(device->parent, path)));
 	json_object_object_add(o, "stats", stats_json(device));
 	return o;
+}
+
+static int refuse_to_choose(const struct qcow2_devices *devices, const char *image,
+			    const struct stat *st, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN], names[1024] = "";
+	unsigned int i;
+
+	for (i = 0; i < devices->count; i++) {
+		size_t len = strlen(names);
+
+		if (qcow2_device_is_of(&devices->list[i], st))
+			snprintf(names + len, sizeof(names) - len, " %s",
+				 qcow2_node_path(devices->list[i].index, path));
+	}
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, image,
+			       "it is attached several times:%s; name the device", names);
+}
+
+/* The one device that @image is the top of. */
+static int find_by_image(const struct qcow2_devices *devices, const char *image, int *index,
+			 struct qcow2_error *err)
+{
+	unsigned int i, found = 0;
+	struct stat st;
+
+	if (stat(image, &st))
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image, "no such image: %s",
+				       strerror(errno));
+	for (i = 0; i < devices->count; i++) {
+		if (qcow2_device_is_of(&devices->list[i], &st)) {
+			*index = devices->list[i].index;
+			found++;
+		}
+	}
+	if (!found)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image,
+				       "it is not attached; see qcow2ctl list");
+	return found == 1 ? 0 : refuse_to_choose(devices, image, &st, err);
+}
+
+int qcow2_devices_find(const struct qcow2_devices *devices, const char *name, int *index,
+		       struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+
+	if (!qcow2_node_parse(name, index))
+		return find_by_image(devices, name, index, err);
+	if (!qcow2_devices_by_index(devices, *index))
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, qcow2_node_path(*index, path),
+				       "no such device; see qcow2ctl list");
+	return 0;
 }

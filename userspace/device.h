@@ -46,6 +46,18 @@ const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices 
 						     int index);
 
 /**
+ * qcow2_devices_find() - find a device by what a user calls it
+ * @devices: where to look.
+ * @name: /dev/qcowN, qcowN, or the image that is the top of one device.
+ * @index: (out) its number.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is none, QCOW2_EXIT_FAILED where there are several.
+ */
+int qcow2_devices_find(const struct qcow2_devices *devices, const char *name, int *index,
+		       struct qcow2_error *err);
+
+/**
  * qcow2_device_is_of() - is this file the top layer of a device?
  * @device: the device.
  * @st: the file.

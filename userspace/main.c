@@ -11,6 +11,7 @@ static const struct qcow2_command *const commands[] = {
 	&qcow2_command_detach,
 	&qcow2_command_list,
 	&qcow2_command_info,
+	&qcow2_command_snapshot,
 };
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(*commands))

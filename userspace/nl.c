@@ -264,11 +264,17 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
 	mnl_attr_put_u8(nlh, QCOW2BLK_A_DIRECT_IO, device->direct_io);
 	if (device->cache_size)
 		mnl_attr_put_u64(nlh, QCOW2BLK_A_CACHE_SIZE, device->cache_size);
-	put_layers(nlh, device, begin);
+	if (device->snapshot)
+		mnl_attr_put_strz(nlh, QCOW2BLK_A_SNAPSHOT, device->snapshot);
+	if (device->parent == QCOW2_NL_ANY_INDEX)
+		put_layers(nlh, device, begin);
+	else
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_PARENT, device->parent);
 
 	if (!talk(nl, nlh, take_attached, device, &refusal))
 		return 0;
-	return refused(&refusal, QCOW2_EXIT_FAILED, blamed(device, begin, refusal.off), err);
+	return refused(&refusal, QCOW2_EXIT_FAILED, device->parent == QCOW2_NL_ANY_INDEX ?
+		       blamed(device, begin, refusal.off) : device->layers[0].name, err);
 }
 
 int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
@@ -289,6 +295,26 @@ int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
 	snprintf(name, sizeof(name), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
 	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
 		       name, err);
+}
+
+int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *name,
+		      uint32_t flags, struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_SNAPSHOT,
+				     QCOW2BLK_GENL_VERSION);
+	struct refusal refusal;
+	char path[32];
+	bool none;
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, flags);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_SNAPSHOT_OP, op);
+	mnl_attr_put_strz(nlh, QCOW2BLK_A_SNAPSHOT, name);
+	if (!talk(nl, nlh, NULL, NULL, &refusal))
+		return 0;
+	none = refusal.error == ENODEV || refusal.error == ENOENT;
+	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return refused(&refusal, none ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED, path, err);
 }
 
 struct list {
@@ -320,12 +346,12 @@ static bool read_u8(const struct nlattr *attr, uint8_t *value)
 	return true;
 }
 
-static bool read_path(const struct nlattr *attr, char **path)
+static bool read_string(const struct nlattr *attr, char **string)
 {
-	if (*path || mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0)
+	if (*string || mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0)
 		return false;
-	*path = strdup(mnl_attr_get_str(attr));
-	if (!*path)
+	*string = strdup(mnl_attr_get_str(attr));
+	if (!*string)
 		qcow2_error_nomem();
 	return true;
 }
@@ -349,7 +375,7 @@ static bool take_layer(const struct nlattr *nest, struct qcow2_nl_layer *layer)
 			ok &= read_u8(attr, &layer->format);
 			break;
 		case QCOW2BLK_A_LAYER_PATH:
-			ok &= read_path(attr, &layer->path);
+			ok &= read_string(attr, &layer->path);
 			break;
 		case QCOW2BLK_A_LAYER_DEV:
 			ok &= read_u32(attr, &dev);
@@ -412,6 +438,13 @@ static bool take_attr(const struct nlattr *attr, struct qcow2_nl_device *device)
 			return false;
 		device->index = index;
 		return true;
+	case QCOW2BLK_A_PARENT:
+		if (!read_u32(attr, &index))
+			return false;
+		device->parent = index;
+		return true;
+	case QCOW2BLK_A_SNAPSHOT:
+		return read_string(attr, &device->snapshot);
 	case QCOW2BLK_A_FLAGS:
 		return read_u32(attr, &device->flags);
 	case QCOW2BLK_A_CACHE_SIZE:
@@ -439,6 +472,7 @@ static int take_device(const struct nlmsghdr *nlh, void *data)
 	list->devices = device;
 	device += list->count++;
 	memset(device, 0, sizeof(*device));
+	device->parent = QCOW2_NL_ANY_INDEX;
 	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr))
 		if (!take_attr(attr, device))
 			return -EBADMSG;
@@ -470,8 +504,10 @@ void qcow2_nl_free_list(struct qcow2_nl_device *devices, unsigned int count)
 {
 	unsigned int i, j;
 
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
+		free(devices[i].snapshot);
 		for (j = 0; j < devices[i].nr_layers; j++)
 			free(devices[i].layers[j].path);
+	}
 	free(devices);
 }

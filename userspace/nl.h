@@ -44,6 +44,9 @@ struct qcow2_nl_layer {
  * @direct_io: enum qcow2blk_direct_io. (in)
  * @cache_size: bytes; 0 is the default. (in, out)
  * @size: bytes, size of the disk. (out)
+ * @snapshot: name or ID of the snapshot to show, or NULL (in); its ID (out).
+ * @parent: number of the device whose files it shares, or QCOW2_NL_ANY_INDEX; @layers are
+ *	not looked at then. (in, out)
  * @nr_layers: how many.
  * @layers: top first.
  * @stats: counters, by enum qcow2blk_stat_attr. (out)
@@ -54,6 +57,8 @@ struct qcow2_nl_device {
 	uint8_t direct_io;
 	uint64_t cache_size;
 	uint64_t size;
+	char *snapshot;
+	int parent;
 	unsigned int nr_layers;
 	struct qcow2_nl_layer layers[QCOW2BLK_MAX_LAYERS];
 	uint64_t stats[QCOW2BLK_A_STAT_MAX + 1];
@@ -98,6 +103,21 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
  */
 int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
 		    struct qcow2_error *err);
+
+/**
+ * qcow2_nl_snapshot() - create, apply or delete an internal snapshot
+ * @nl: the connection.
+ * @index: of the device.
+ * @op: enum qcow2blk_snapshot_op.
+ * @name: of the snapshot; its ID will do, too, where there is one.
+ * @flags: QCOW2BLK_F_FORCE or 0.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is no such device or snapshot, or
+ * QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *name,
+		      uint32_t flags, struct qcow2_error *err);
 
 /**
  * qcow2_nl_list() - describe all devices

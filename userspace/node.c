@@ -459,3 +459,34 @@ const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN])
 	visit_parts(index, part_is_idle, text);
 	return text;
 }
+
+static bool freeze_part(int index, const char *part, void *data)
+{
+	struct qcow2_node_frozen *frozen = data;
+	char where[PATH_MAX];
+	int fd;
+
+	if (frozen->count == sizeof(frozen->fds) / sizeof(*frozen->fds) ||
+	    !find_mount(sysfs_dev(index, part), where, sizeof(where)))
+		return true;
+	fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && !ioctl(fd, FIFREEZE, 0))
+		frozen->fds[frozen->count++] = fd;
+	else if (fd >= 0)
+		close(fd);
+	return true;
+}
+
+void qcow2_node_freeze(int index, struct qcow2_node_frozen *frozen)
+{
+	frozen->count = 0;
+	visit_parts(index, freeze_part, frozen);
+}
+
+void qcow2_node_thaw(struct qcow2_node_frozen *frozen)
+{
+	while (frozen->count) {
+		ioctl(frozen->fds[--frozen->count], FITHAW, 0);
+		close(frozen->fds[frozen->count]);
+	}
+}

@@ -40,8 +40,8 @@
  *	of them, in the order of their index. Answer: one QCOW2BLK_CMD_GET
  *	message a device with the attributes marked (out).
  *	Errors: ENODEV no such device.
- * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS (needed),
- *	QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS, QCOW2BLK_A_DIRECT_IO,
+ * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS or
+ *	QCOW2BLK_A_PARENT, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS, QCOW2BLK_A_DIRECT_IO,
  *	QCOW2BLK_A_CACHE_SIZE. Answer: QCOW2BLK_CMD_ATTACH with QCOW2BLK_A_INDEX and
  *	QCOW2BLK_A_SIZE. When it arrives the disk exists; partitions are not
  *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
@@ -52,8 +52,14 @@
  * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS). What was
  *	written is made durable first. Returns when the disk is gone and its files are
  *	closed.
- *	Errors: ENODEV no such device, EBUSY it is open, EIO it cannot be made durable
+ *	Errors: ENODEV no such device, EBUSY it is open or a parent, EIO it cannot be made durable
  *	and QCOW2BLK_F_FORCE was not given: the device stays.
+ * @QCOW2BLK_CMD_SNAPSHOT: create, apply or delete an internal snapshot of the top layer
+ *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_SNAPSHOT_OP, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_FLAGS).
+ *	Requests wait meanwhile; all that was written before is in the snapshot.
+ *	Errors: ENODEV, EBUSY the device is in use (apply) or being changed, EEXIST the
+ *	name is taken, ENOENT there is no such snapshot, EROFS, EOPNOTSUPP a raw image,
+ *	EOVERFLOW refcounts are too narrow, ENOSPC, EFBIG, EUCLEAN the image is broken, EIO.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
@@ -63,6 +69,7 @@ enum qcow2blk_cmd {
 	QCOW2BLK_CMD_ATTACH,
 	QCOW2BLK_CMD_DETACH,
 	QCOW2BLK_CMD_EVENT,
+	QCOW2BLK_CMD_SNAPSHOT,
 
 	__QCOW2BLK_CMD_MAX,
 	QCOW2BLK_CMD_MAX = __QCOW2BLK_CMD_MAX - 1
@@ -89,6 +96,14 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_OFFSET: u64, bytes, guest offset of an error event. (event)
  * @QCOW2BLK_A_LAYER_INDEX: u32, position of the layer in the chain, 0 is the
  *	top, that an error event is about. (event)
+ * @QCOW2BLK_A_SNAPSHOT_OP: u8, enum qcow2blk_snapshot_op. (in)
+ * @QCOW2BLK_A_SNAPSHOT: string, 1 to 255 bytes: the name of a snapshot, or, of one that
+ *	exists, its ID, which is looked for first. In ATTACH: the snapshot of the top layer
+ *	that the disk shows; QCOW2BLK_F_READ_ONLY is needed then. (in; out: the ID of the one
+ *	that is shown)
+ * @QCOW2BLK_A_PARENT: u32, index of the device whose open files are used, with
+ *	QCOW2BLK_A_SNAPSHOT and instead of QCOW2BLK_A_LAYERS. It cannot be detached before
+ *	this one, and the snapshot cannot be deleted. (in, out)
  */
 enum qcow2blk_attr {
 	QCOW2BLK_A_UNSPEC,
@@ -105,6 +120,9 @@ enum qcow2blk_attr {
 	QCOW2BLK_A_ERRNO,
 	QCOW2BLK_A_OFFSET,
 	QCOW2BLK_A_LAYER_INDEX,
+	QCOW2BLK_A_SNAPSHOT_OP,
+	QCOW2BLK_A_SNAPSHOT,
+	QCOW2BLK_A_PARENT,
 
 	__QCOW2BLK_A_MAX,
 	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
@@ -199,7 +217,8 @@ enum qcow2blk_stat_attr {
  * @QCOW2BLK_F_NO_PARTSCAN: partitions are never scanned. (ATTACH, out)
  * @QCOW2BLK_F_NO_DISCARD: the disk announces no discard, and write-zeroes keep
  *	their clusters. (ATTACH, out)
- * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written. (DETACH)
+ * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written; apply a
+ *	snapshot even if the disk is open. (DETACH, SNAPSHOT)
  * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
  *	flushes fail, reads go on. (out)
  */
@@ -209,6 +228,20 @@ enum qcow2blk_flags {
 	QCOW2BLK_F_NO_DISCARD	= 1 << 2,
 	QCOW2BLK_F_FORCE	= 1 << 3,
 	QCOW2BLK_F_STOPPED	= 1 << 4,
+};
+
+/**
+ * enum qcow2blk_snapshot_op - what to do about a snapshot
+ *
+ * @QCOW2BLK_SNAPSHOT_CREATE: the disk as it is now becomes one.
+ * @QCOW2BLK_SNAPSHOT_APPLY: the disk becomes what it was. It must not be open, or
+ *	QCOW2BLK_F_FORCE is given.
+ * @QCOW2BLK_SNAPSHOT_DELETE: forget it, and free what only it has.
+ */
+enum qcow2blk_snapshot_op {
+	QCOW2BLK_SNAPSHOT_CREATE,
+	QCOW2BLK_SNAPSHOT_APPLY,
+	QCOW2BLK_SNAPSHOT_DELETE,
 };
 
 /**

@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Internal snapshots. See snapshot.h for the contract. */
+#include <linux/kstrtox.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/vmalloc.h>
+
+#include "snapshot.h"
+
+/* Section "Snapshots": the extra data that are known. */
+struct disk_extra {
+	__be64 vm_state_size;
+	__be64 disk_size;
+	__be64 icount;
+} __packed;
+
+/**
+ * struct entry - where an entry of the snapshot table is
+ * @at: its first byte in the table.  @len: bytes, with the padding.
+ * @fixed: its fixed part.  @extra: at least @extra_len bytes.  @id, @name: not terminated.
+ */
+struct entry {
+	u32 at;
+	u32 len;
+	const struct qcow2_disk_snapshot *fixed;
+	const struct disk_extra *extra;
+	u32 extra_len;
+	const char *id;
+	u32 id_len;
+	const char *name;
+	u32 name_len;
+};
+
+/**
+ * struct snapshots - a snapshot table
+ * @buf: its bytes, with room for one more entry.  @bytes: of them.  @nr: entries.
+ */
+struct snapshots {
+	void *buf;
+	u32 bytes;
+	u32 nr;
+};
+
+#define MAX_ENTRY	(sizeof(struct qcow2_disk_snapshot) + QCOW2_MAX_SNAPSHOT_EXTRA + 2 * (U16_MAX + 1))
+#define MAX_TABLE	(1024U * QCOW2_MAX_SNAPSHOTS)
+
+/* --- the table ------------------------------------------------------------------------------- */
+
+static void parse_entry(const struct snapshots *t, u32 at, struct entry *e)
+{
+	e->at = at;
+	e->fixed = t->buf + at;
+	e->extra = (const void *)(e->fixed + 1);
+	e->extra_len = be32_to_cpu(e->fixed->extra_len);
+	e->id = (const char *)e->extra + e->extra_len;
+	e->id_len = be16_to_cpu(e->fixed->id_len);
+	e->name = e->id + e->id_len;
+	e->name_len = be16_to_cpu(e->fixed->name_len);
+	e->len = round_up(sizeof(*e->fixed) + e->extra_len + e->id_len + e->name_len, 8);
+}
+
+#define for_each_entry(e, t, i)							\
+	for (i = 0, (e)->at = 0, (e)->len = 0;					\
+	     i < (t)->nr && (parse_entry(t, (e)->at + (e)->len, e), true); i++)
+
+/* Bytes of the table, which only a walk tells. */
+static int measure(struct qcow2_layer *l, u32 *bytes)
+{
+	struct qcow2_disk_snapshot fixed;
+	u64 off = l->h.snapshots_offset, len = 0;
+	u32 i, extra;
+
+	for (i = 0; i < l->h.nb_snapshots; i++) {
+		if (qcow2_file_read(&l->file, &fixed, off + len, sizeof(fixed)) != sizeof(fixed))
+			return -EUCLEAN;
+		extra = be32_to_cpu(fixed.extra_len);
+		len += round_up(sizeof(fixed) + (u64)extra + be16_to_cpu(fixed.id_len) +
+				be16_to_cpu(fixed.name_len), 8);
+		if (extra > QCOW2_MAX_SNAPSHOT_EXTRA || len > MAX_TABLE)
+			return -EUCLEAN;
+	}
+	*bytes = len;
+	return 0;
+}
+
+static int read_table(struct qcow2_layer *l, struct snapshots *t, const char **why)
+{
+	int err = measure(l, &t->bytes);
+
+	*why = "the snapshot table is broken: run qemu-img check -r all";
+	if (err)
+		return err;
+	t->nr = l->h.nb_snapshots;
+	t->buf = vzalloc(t->bytes + MAX_ENTRY);
+	if (!t->buf) {
+		*why = "out of memory";
+		return -ENOMEM;
+	}
+	/* The last entry need not be padded. */
+	if (qcow2_file_read(&l->file, t->buf, l->h.snapshots_offset, t->bytes) + 8 <= t->bytes) {
+		vfree(t->buf);
+		t->buf = NULL;
+		return -EUCLEAN;
+	}
+	return 0;
+}
+
+static bool is_string(const char *s, u32 len, const char *want)
+{
+	return len == strlen(want) && !memcmp(s, want, len);
+}
+
+/* By ID, or else by name. */
+static bool find_entry(const struct snapshots *t, const char *want, struct entry *e)
+{
+	u32 i;
+
+	for_each_entry(e, t, i)
+		if (is_string(e->id, e->id_len, want))
+			return true;
+	for_each_entry(e, t, i)
+		if (is_string(e->name, e->name_len, want))
+			return true;
+	return false;
+}
+
+static int describe(struct qcow2_layer *l, const struct entry *e, struct qcow2_snapshot *s,
+		    const char **why)
+{
+	s->l1_table_offset = be64_to_cpu(e->fixed->l1_table_offset);
+	s->l1_size = be32_to_cpu(e->fixed->l1_size);
+	s->disk_size = l->h.size;
+	if (e->extra_len >= offsetofend(struct disk_extra, disk_size))
+		s->disk_size = round_down(be64_to_cpu(e->extra->disk_size), SECTOR_SIZE);
+	strscpy(s->id, e->id, min_t(size_t, sizeof(s->id), e->id_len + 1));
+	*why = "the snapshot's L1 table is misplaced: run qemu-img check";
+	if (s->l1_size > QCOW2_MAX_L1_BYTES / sizeof(__be64) ||
+	    s->l1_table_offset & (l->h.cluster_size - 1) ||
+	    s->l1_table_offset + s->l1_size * sizeof(__be64) > qcow2_file_size(&l->file))
+		return -EUCLEAN;
+	*why = "the snapshot's disk is larger than its L1 table can map: run qemu-img check";
+	if (DIV_ROUND_UP_ULL(s->disk_size, 1ULL << (l->h.l2_bits + l->h.cluster_bits)) > s->l1_size)
+		return -EUCLEAN;
+	return 0;
+}
+
+int qcow2_snapshot_find(struct qcow2_layer *l, const char *name, struct qcow2_snapshot *snapshot,
+			const char **why)
+{
+	struct snapshots t;
+	struct entry e;
+	int err = read_table(l, &t, why);
+
+	if (err)
+		return err;
+	*why = "there is no such snapshot";
+	err = find_entry(&t, name, &e) ? describe(l, &e, snapshot, why) : -ENOENT;
+	vfree(t.buf);
+	return err;
+}
+
+static u64 next_id(const struct snapshots *t)
+{
+	char text[24];
+	struct entry e;
+	u64 highest = 0, id;
+	u32 i;
+
+	for_each_entry(&e, t, i) {
+		if (e.id_len >= sizeof(text))
+			continue;
+		memcpy(text, e.id, e.id_len);
+		text[e.id_len] = '\0';
+		if (!kstrtou64(text, 10, &id))
+			highest = max(highest, id);
+	}
+	return highest + 1;
+}
+
+static void append_entry(struct snapshots *t, const struct qcow2_header *h, const char *name)
+{
+	struct qcow2_disk_snapshot *fixed = t->buf + t->bytes;
+	struct disk_extra *extra = (void *)(fixed + 1);
+	char *id = (char *)(extra + 1);
+	size_t id_len = sprintf(id, "%llu", next_id(t)), name_len = strlen(name);
+	struct timespec64 now;
+
+	ktime_get_real_ts64(&now);
+	*fixed = (struct qcow2_disk_snapshot) {
+		.l1_table_offset = cpu_to_be64(h->l1_table_offset),
+		.l1_size = cpu_to_be32(h->l1_size),
+		.id_len = cpu_to_be16(id_len),
+		.name_len = cpu_to_be16(name_len),
+		.date_sec = cpu_to_be32(now.tv_sec),
+		.date_nsec = cpu_to_be32(now.tv_nsec),
+		.extra_len = cpu_to_be32(sizeof(*extra)),
+	};
+	*extra = (struct disk_extra) {
+		.disk_size = cpu_to_be64(h->size),
+		.icount = cpu_to_be64(U64_MAX),
+	};
+	memcpy(id + id_len, name, name_len);
+	t->bytes += round_up(sizeof(*fixed) + sizeof(*extra) + id_len + name_len, 8);
+	t->nr++;
+}
+
+static void remove_entry(struct snapshots *t, const struct entry *e)
+{
+	u32 end = e->at + e->len, len = e->len;
+
+	memmove(t->buf + e->at, t->buf + end, t->bytes - end);
+	t->bytes -= len;
+	t->nr--;
+}
+
+/* --- the mapping ------------------------------------------------------------------------------- */
+
+/**
+ * struct change - a change of snapshots that is being made
+ * @s: the shadow.  @l: the layer.
+ * @table: the snapshot table, as it will be.
+ * @l1: the active L1 table, likewise.  @l1_size: its entries.
+ * @other: another L1 table.
+ * @l2: a cluster, for one L2 table.
+ * @active: @l1, or what of it the map keeps.
+ * @roots: as they will be.
+ */
+struct change {
+	struct qcow2_shadow *s;
+	struct qcow2_layer *l;
+	struct snapshots table;
+	__be64 *l1;
+	u32 l1_size;
+	__be64 *other;
+	__be64 *l2;
+	struct qcow2_table active;
+	struct qcow2_roots roots;
+};
+
+static int read_exactly(struct change *c, void *buf, u64 off, size_t len)
+{
+	ssize_t got = qcow2_file_read(&c->l->file, buf, off, len);
+
+	return got == len ? 0 : got < 0 ? got : -EUCLEAN;
+}
+
+static u32 l2_entries(const struct change *c)
+{
+	return 1U << c->l->h.l2_bits;
+}
+
+/* The L2 table of an L1 entry, in @c->l2. @off: (out) where it is; 0: there is none. */
+static int load_l2(struct change *c, __be64 l1_entry, u64 *off)
+{
+	struct qcow2_fault fault;
+
+	if (qcow2_l1_decode(&c->l->h, be64_to_cpu(l1_entry), off, &fault))
+		return -EUCLEAN;
+	return *off ? read_exactly(c, c->l2, *off, c->l->h.cluster_size) : 0;
+}
+
+/* The clusters of the entry @i of @c->l2. @nr: (out) 0: there are none. */
+static int clusters_of(struct change *c, u32 i, struct qcow2_cluster *cluster, u64 *start, u64 *nr)
+{
+	unsigned int bits = c->l->h.cluster_bits;
+	struct qcow2_fault fault;
+
+	*nr = 0;
+	if (qcow2_l2_decode(&c->l->h, be64_to_cpu(c->l2[i]), cluster, &fault))
+		return -EUCLEAN;
+	if (!qcow2_cluster_is_allocated(cluster))
+		return 0;
+	*start = cluster->host_off >> bits;
+	*nr = 1;
+	if (cluster->type == QCOW2_CLUSTER_COMPRESSED)
+		*nr = ((cluster->host_off + cluster->csize - 1) >> bits) - *start + 1;
+	return 0;
+}
+
+static int count_entries(struct change *c, int delta)
+{
+	struct qcow2_cluster cluster;
+	u64 start, nr;
+	u32 i;
+	int err = 0;
+
+	for (i = 0; i < l2_entries(c) && !err; i++) {
+		err = clusters_of(c, i, &cluster, &start, &nr);
+		if (!err && nr)
+			err = qcow2_shadow_ref(c->s, start, nr, delta);
+	}
+	cond_resched();
+	return err;
+}
+
+/* @c->l2 in a place of its own, for the active state. */
+static int write_l2(struct change *c, __be64 *l1_entry)
+{
+	u64 start;
+	int err = qcow2_shadow_take(c->s, 1, &start);
+
+	if (err)
+		return err;
+	*l1_entry = cpu_to_be64(start << c->l->h.cluster_bits | QCOW2_ENTRY_COPIED);
+	return qcow2_commit_write(&c->l->commit, c->l2, start << c->l->h.cluster_bits,
+				  c->l->h.cluster_size);
+}
+
+/*
+ * Let the active state have a table that a snapshot has, too: all below is used once more,
+ * so no entry may say COPIED. One that does makes a copy necessary.
+ */
+static int adopt_l2(struct change *c, __be64 *l1_entry)
+{
+	const __be64 copied = cpu_to_be64(QCOW2_ENTRY_COPIED);
+	bool change = false;
+	u64 off;
+	u32 i;
+	int err = load_l2(c, *l1_entry, &off);
+
+	if (err || !off)
+		return err;
+	err = count_entries(c, 1);
+	for (i = 0; i < l2_entries(c); i++) {
+		change |= c->l2[i] & copied;
+		c->l2[i] &= ~copied;
+	}
+	if (err || change)
+		return err ?: write_l2(c, l1_entry);
+	*l1_entry &= ~copied;
+	return qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, 1);
+}
+
+/* One state fewer has this table. */
+static int drop_l2(struct change *c, __be64 l1_entry)
+{
+	u64 off;
+	int err = load_l2(c, l1_entry, &off);
+
+	if (err || !off)
+		return err;
+	return count_entries(c, -1) ?: qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, -1);
+}
+
+/* COPIED is for what is used once. @change: (out) or-ed to. */
+static int mark_entry(struct change *c, u32 i, bool *change)
+{
+	__be64 entry = c->l2[i] & ~cpu_to_be64(QCOW2_ENTRY_COPIED);
+	struct qcow2_cluster cluster;
+	u64 start, nr, refcount = 0;
+	int err = clusters_of(c, i, &cluster, &start, &nr);
+
+	if (err || !nr || cluster.type == QCOW2_CLUSTER_COMPRESSED)
+		return err;
+	err = qcow2_shadow_refcount(c->s, start, &refcount);
+	if (refcount == 1)
+		entry |= cpu_to_be64(QCOW2_ENTRY_COPIED);
+	*change |= entry != c->l2[i];
+	c->l2[i] = entry;
+	return err;
+}
+
+/* A table of the active state, after something else has lost what it may refer to. */
+static int mark_l2(struct change *c, __be64 *l1_entry)
+{
+	bool change = false;
+	u64 off, refcount;
+	u32 i;
+	int err = load_l2(c, *l1_entry, &off);
+
+	if (err || !off)
+		return err;
+	for (i = 0; i < l2_entries(c) && !err; i++)
+		err = mark_entry(c, i, &change);
+	cond_resched();
+	if (!err && change)
+		return qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, -1) ?:
+		       write_l2(c, l1_entry);
+	err = err ?: qcow2_shadow_refcount(c->s, off >> c->l->h.cluster_bits, &refcount);
+	if (!err)
+		*l1_entry = cpu_to_be64(off | (refcount == 1 ? QCOW2_ENTRY_COPIED : 0));
+	return err;
+}
+
+/* --- a change ------------------------------------------------------------------------------------ */
+
+static u64 clusters_for(const struct change *c, u64 bytes)
+{
+	return DIV_ROUND_UP_ULL(bytes, c->l->h.cluster_size);
+}
+
+static int get_memory(struct change *c, u32 l1_size, u32 other_size)
+{
+	c->l1_size = l1_size;
+	c->l1 = vzalloc(max_t(size_t, (size_t)l1_size * sizeof(__be64), 1));
+	c->other = vzalloc(max_t(size_t, (size_t)other_size * sizeof(__be64), 1));
+	c->l2 = vmalloc(c->l->h.cluster_size);
+	return c->l1 && c->other && c->l2 ? 0 : -ENOMEM;
+}
+
+static void free_memory(struct change *c)
+{
+	vfree(c->table.buf);
+	vfree(c->l1);
+	vfree(c->other);
+	vfree(c->l2);
+	qcow2_table_free(&c->active);
+}
+
+/* A place for something new. @off: (out) 0 where it is empty. */
+static int place(struct change *c, const void *buf, u64 bytes, u64 *off)
+{
+	u64 start = 0;
+	int err = 0;
+
+	if (bytes)
+		err = qcow2_shadow_take(c->s, clusters_for(c, bytes), &start) ?:
+		      qcow2_commit_write(&c->l->commit, buf, start << c->l->h.cluster_bits, bytes);
+	*off = start << c->l->h.cluster_bits;
+	return err;
+}
+
+/* The new L1 table, on disk and for the map. */
+static int place_l1(struct change *c)
+{
+	u64 bytes = (u64)c->l1_size * sizeof(__be64), off;
+	u32 nr;
+	int err;
+
+	/* Without entries, any place will do. */
+	err = place(c, c->l1, bytes, &off);
+	if (err)
+		return err;
+	c->roots.l1_size = c->l1_size;
+	c->roots.l1_table_offset = off ?: c->l->h.l1_table_offset;
+	nr = qcow2_map_l1_entries(&c->l->h, c->roots.size, c->l1_size);
+	err = qcow2_table_alloc(&c->active, c->roots.l1_table_offset, nr);
+	if (!err)
+		memcpy(c->active.entries, c->l1, (size_t)nr * sizeof(__be64));
+	return err;
+}
+
+static int place_table(struct change *c)
+{
+	struct qcow2_header *h = &c->l->h;
+	u32 old_bytes;
+	int err;
+
+	if (h->nb_snapshots) {
+		err = measure(c->l, &old_bytes) ?:
+		      qcow2_shadow_ref(c->s, h->snapshots_offset >> h->cluster_bits,
+				       clusters_for(c, old_bytes), -1);
+		if (err)
+			return err;
+	}
+	c->roots.nb_snapshots = c->table.nr;
+	return place(c, c->table.buf, c->table.bytes, &c->roots.snapshots_offset);
+}
+
+static int begin_change(struct change *c, struct qcow2_shadow *s, struct qcow2_layer *l,
+			const char **why)
+{
+	int err;
+
+	memset(c, 0, sizeof(*c));
+	c->s = s;
+	c->l = l;
+	*why = "writing has stopped";
+	err = qcow2_layer_begin_writing(l) ?: qcow2_shadow_begin(s, l);
+	if (err)
+		return err;
+	c->roots = (struct qcow2_roots) {
+		.size = l->h.size,
+		.l1_size = l->h.l1_size,
+		.l1_table_offset = l->h.l1_table_offset,
+		.nb_snapshots = l->h.nb_snapshots,
+		.snapshots_offset = l->h.snapshots_offset,
+	};
+	err = read_table(l, &c->table, why);
+	if (err)
+		qcow2_shadow_end(s);
+	return err;
+}
+
+static const char *reason(int err)
+{
+	switch (err) {
+	case -EOVERFLOW:
+		return "refcounts of this width cannot count one more snapshot: see qemu-img amend -o refcount_bits";
+	case -EUCLEAN:
+		return "the image contradicts itself: run qemu-img check -r all";
+	case -ENOSPC:
+		return "there is no room for the new tables";
+	case -EFBIG:
+		return "the refcount table would be too large";
+	case -ENOMEM:
+		return "out of memory";
+	default:
+		return "the image file cannot be read or written";
+	}
+}
+
+/* The switch, or an end. */
+static int end_change(struct change *c, int err, const char **why)
+{
+	if (!err)
+		err = qcow2_shadow_switch(c->s, &c->roots);
+	if (err) {
+		*why = reason(err);
+		qcow2_shadow_end(c->s);
+	} else {
+		qcow2_map_replace(&c->l->map, &c->active);
+		c->l->size = c->l->h.size;
+	}
+	free_memory(c);
+	return err;
+}
+
+static int read_l1(struct change *c, __be64 *entries, u64 off, u32 nr)
+{
+	return read_exactly(c, entries, off, (size_t)nr * sizeof(*entries));
+}
+
+int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
+			  const char **why)
+{
+	struct change c;
+	struct entry e;
+	u32 i;
+	int err = begin_change(&c, s, l, why);
+
+	if (err)
+		return err;
+	if (find_entry(&c.table, name, &e)) {
+		qcow2_shadow_end(s);
+		free_memory(&c);
+		*why = "there is a snapshot of this name";
+		return -EEXIST;
+	}
+	append_entry(&c.table, &l->h, name);
+	if (c.table.nr > QCOW2_MAX_SNAPSHOTS || c.table.bytes > MAX_TABLE)
+		err = -EFBIG;
+	err = err ?: get_memory(&c, l->h.l1_size, 0) ?:
+	      read_l1(&c, c.l1, l->h.l1_table_offset, c.l1_size);
+	for (i = 0; i < c.l1_size && !err; i++)
+		err = adopt_l2(&c, &c.l1[i]);
+	err = err ?: place_l1(&c) ?: place_table(&c);
+	return end_change(&c, err, why);
+}
+
+/* Find what a change is about; its end on failure. */
+static int find_or_end(struct change *c, const char *name, struct entry *e,
+		       struct qcow2_snapshot *snapshot, const char **why)
+{
+	int err;
+
+	*why = "there is no such snapshot";
+	err = find_entry(&c->table, name, e) ? describe(c->l, e, snapshot, why) : -ENOENT;
+	if (err) {
+		qcow2_shadow_end(c->s);
+		free_memory(c);
+	}
+	return err;
+}
+
+int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
+			 const char **why)
+{
+	struct qcow2_snapshot snapshot;
+	struct change c;
+	struct entry e;
+	u32 i;
+	int err = begin_change(&c, s, l, why) ?: find_or_end(&c, name, &e, &snapshot, why);
+
+	if (err)
+		return err;
+	err = get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
+	      read_l1(&c, c.l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
+	      read_l1(&c, c.other, l->h.l1_table_offset, l->h.l1_size);
+	c.roots.size = snapshot.disk_size;
+	/* First what is kept: a refcount must not pass through 0. */
+	for (i = 0; i < snapshot.l1_size && !err; i++)
+		err = adopt_l2(&c, &c.l1[i]);
+	for (i = 0; i < l->h.l1_size && !err; i++)
+		err = drop_l2(&c, c.other[i]);
+	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
+				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
+	      place_l1(&c);
+	return end_change(&c, err, why);
+}
+
+int qcow2_snapshot_delete(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
+			  const char **why)
+{
+	struct qcow2_snapshot snapshot;
+	struct change c;
+	struct entry e;
+	u32 i;
+	int err = begin_change(&c, s, l, why) ?: find_or_end(&c, name, &e, &snapshot, why);
+
+	if (err)
+		return err;
+	remove_entry(&c.table, &e);
+	err = get_memory(&c, l->h.l1_size, snapshot.l1_size) ?:
+	      read_l1(&c, c.l1, l->h.l1_table_offset, l->h.l1_size) ?:
+	      read_l1(&c, c.other, snapshot.l1_table_offset, snapshot.l1_size);
+	for (i = 0; i < snapshot.l1_size && !err; i++)
+		err = drop_l2(&c, c.other[i]);
+	err = err ?: qcow2_shadow_ref(s, snapshot.l1_table_offset >> l->h.cluster_bits,
+				      clusters_for(&c, (u64)snapshot.l1_size * sizeof(__be64)), -1);
+	for (i = 0; i < l->h.l1_size && !err; i++)
+		err = mark_l2(&c, &c.l1[i]);
+	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
+				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
+	      place_l1(&c) ?: place_table(&c);
+	return end_change(&c, err, why);
+}
