@@ -3,7 +3,7 @@
 # Memory that cannot be had: no request fails for it, an attach fails in one piece, and what the disk
 # holds is right (tests/crash/memory.c).
 # kernels: uml-debug
-# timeout: 60
+# timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io mkfs.xfs losetup
 modprobe -q -a loop xfs
