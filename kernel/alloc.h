@@ -32,6 +32,9 @@
 /* Clusters that one operation may free. */
 #define QCOW2_MAX_FREES		120U
 
+/* Bytes that a file grows by at least. */
+#define QCOW2_MIN_GROWTH	(1024ULL << 10)
+
 /* Runs that the pool can hold. */
 #define QCOW2_POOL_RUNS		64
 
@@ -181,6 +184,14 @@ int qcow2_alloc_finish(struct qcow2_alloc *a);
  * Nothing may be written meanwhile. Context: may sleep. Return: 0 or -EIO.
  */
 int qcow2_alloc_settle(struct qcow2_alloc *a);
+
+/**
+ * qcow2_alloc_find() - free clusters, or a larger file (find.c)
+ * @want: how many; @run->nr are had, at least 1, with refcounts of 1, in memory.
+ * Context: may sleep, under @a->refs->lock. Return: 0; -ENOSPC, -EDQUOT, -EFBIG there are
+ * none; or another errno.
+ */
+int qcow2_alloc_find(struct qcow2_alloc *a, u32 want, struct qcow2_run *run);
 
 /**
  * qcow2_alloc_extend() - let the file grow by @nr clusters or more

@@ -17,8 +17,15 @@ struct disk_extra {
 
 /**
  * struct entry - where an entry of the snapshot table is
- * @at: its first byte in the table.  @len: bytes, with the padding.
- * @fixed: its fixed part.  @extra: at least @extra_len bytes.  @id, @name: not terminated.
+ * @at: its first byte in the table.
+ * @len: bytes, with the padding.
+ * @fixed: its fixed part.
+ * @extra: extra data.
+ * @extra_len: bytes of them.
+ * @id: its ID, not terminated.
+ * @id_len: bytes.
+ * @name: its name, not terminated.
+ * @name_len: bytes.
  */
 struct entry {
 	u32 at;
@@ -34,7 +41,9 @@ struct entry {
 
 /**
  * struct snapshots - a snapshot table
- * @buf: its bytes, with room for one more entry.  @bytes: of them.  @nr: entries.
+ * @buf: its bytes, with room for one more entry.
+ * @bytes: how many.
+ * @nr: entries.
  */
 struct snapshots {
 	void *buf;
@@ -218,9 +227,11 @@ static void remove_entry(struct snapshots *t, const struct entry *e)
 
 /**
  * struct change - a change of snapshots that is being made
- * @s: the shadow.  @l: the layer.
+ * @s: the shadow.
+ * @l: the layer.
  * @table: the snapshot table, as it will be.
- * @l1: the active L1 table, likewise.  @l1_size: its entries.
+ * @l1: the active L1 table, likewise.
+ * @l1_size: its entries.
  * @other: another L1 table.
  * @l2: a cluster, for one L2 table.
  * @active: @l1, or what of it the map keeps.

@@ -37,8 +37,8 @@ check "the image is whole" whole many $size
 qemu-img create -q -f qcow2 much 128M
 attach much
 check "48 MiB without a flush" dd if=/dev/zero of="$device" bs=4M count=12 oflag=direct
-check "then others in their place" eval \
-	'blkdiscard -f "$device" && dd if=/dev/zero of="$device" bs=4M count=24 oflag=direct'
+others() { blkdiscard -f "$device" && dd if=/dev/zero of="$device" bs=4M count=24 oflag=direct; }
+check "then others in their place" others
 check "what comes last is there" dd if=bytes of="$device" bs=1M count=6 oflag=direct conv=fsync
 check "detached" qcow2ctl detach "$device"
 check "the image is whole" whole much 6M
@@ -74,8 +74,10 @@ loop=$(losetup --find --show tight)
 at_exit losetup -d "$loop"
 attach "$loop"
 write_second() { dd if=bytes of="$device" bs=512 count=1 seek=$(($1 * 64 + 1)) oflag=direct conv=fsync status=none; }
-check "tables are copied where there is little room" eval 'for i in {0..15}; do write_second $i || exit; done'
-check "and made" eval 'blkdiscard -f -l 256k "$device" && for i in {16..23}; do write_second $i || exit; done'
+write_seconds() { for i; do write_second "$i" || return; done; }
+made() { blkdiscard -f -l 256k "$device" && write_seconds {16..23}; }
+check "tables are copied where there is little room" write_seconds {0..15}
+check "and made" made
 check "detached" qcow2ctl detach "$device"
 check "the image is whole" qemu-img check -q -f qcow2 "$loop"
 check "what was there is" qemu-io -r -f qcow2 -c "read -P 12 $((11 * 32))k 512" "$loop"
