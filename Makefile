@@ -75,6 +75,10 @@ differ: packages
 	$(MAKE) -s tool test-tools
 	tests/differ --seed $(or $(SEED),1)
 
+coverage: packages
+	$(MAKE) -s tool test-tools
+	tests/coverage
+
 clean:
 	rm -rf build
 
@@ -93,6 +97,7 @@ help:
 	@echo 'make fuzz N=n SEED=s      n mutated images through the format code'
 	@echo 'make crash STATES=n SEED=s  what n crashes may leave of images that are written'
 	@echo 'make differ SEED=s        random changes of 270 images, against memory and qemu-img'
+	@echo 'make coverage             which lines of the module are run by tests, and which never'
 	@echo 'make module KERNEL=k      the module for a test kernel: uml, uml-debug, 6.1, 6.12, 7.2'
 	@echo
 	@echo 'One test: tests/run --kernel uml tests/test_smoke_01.sh; a command: tests/vm/run --help'
@@ -100,4 +105,4 @@ help:
 export IMAGE HOST
 
 .PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
-	style fuzz crash differ clean help
+	style fuzz crash differ coverage clean help

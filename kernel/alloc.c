@@ -292,7 +292,8 @@ static int grow(struct qcow2_alloc *a, u64 want)
 		return -ENOSPC;
 	for (;;) {
 		err = qcow2_file_grow(a->file, size, nr << a->h->cluster_bits);
-		if ((err != -ENOSPC && err != -EDQUOT) || nr <= want)
+		/* A file system in memory has none for much, perhaps for little. */
+		if ((err != -ENOSPC && err != -EDQUOT && err != -ENOMEM) || nr <= want)
 			break;
 		nr = max(want, nr / 2);
 	}

@@ -625,27 +625,37 @@ int qcow2_file_sync(struct qcow2_file *f)
 	return err;
 }
 
+/* Memory shortage passes; but who lets the file grow can ask for less. */
+static bool try_again(int mode, int err)
+{
+	return (err == -EINTR || (err == -ENOMEM && mode)) && !fatal_signal_pending(current);
+}
+
+/* Who changes a part of a block must not write back what was there before. */
+static int allocate_once(struct qcow2_file *f, int mode, u64 off, u64 len)
+{
+	int err;
+
+	if (blocks_need_lock(f))
+		down_write(&f->rmw);
+	err = vfs_fallocate(f->filp, mode, off, len);
+	if (blocks_need_lock(f))
+		up_write(&f->rmw);
+	return err;
+}
+
 /* @can: what to remember of a refusal. */
 static int allocate(struct qcow2_file *f, int mode, u64 off, u64 len, bool *can)
 {
 	const struct cred *old;
-	int err = -EOPNOTSUPP;
+	int err;
 
 	if (!READ_ONCE(*can))
-		return err;
-	/* Who changes a part of a block must not write back what was there before. */
-	if (blocks_need_lock(f))
-		down_write(&f->rmw);
+		return -EOPNOTSUPP;
 	old = override_creds(f->filp->f_cred);
-	for (;;) {
-		err = vfs_fallocate(f->filp, mode, off, len);
-		if ((err != -EINTR && err != -ENOMEM) || fatal_signal_pending(current))
-			break;
+	while (try_again(mode, err = allocate_once(f, mode, off, len)))
 		msleep(20);
-	}
 	revert_creds(old);
-	if (blocks_need_lock(f))
-		up_write(&f->rmw);
 	if (err == -EOPNOTSUPP || err == -ENODEV) {
 		WRITE_ONCE(*can, false);
 		err = -EOPNOTSUPP;

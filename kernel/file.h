@@ -204,8 +204,8 @@ int qcow2_file_sync(struct qcow2_file *f);
 /**
  * qcow2_file_grow() - reserve space that reads as zeros, past the end of the file
  * Context: may sleep. Return: 0; -EOPNOTSUPP the file system cannot (@can_grow is false
- * from then on: writes will find or not find their space themselves); -ENOSPC, -EDQUOT, or
- * another errno.
+ * from then on: writes will find or not find their space themselves); -ENOSPC, -EDQUOT,
+ * -ENOMEM: perhaps for less; or another errno.
  */
 int qcow2_file_grow(struct qcow2_file *f, u64 off, u64 len);
 

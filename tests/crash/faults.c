@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * faults [--direct-io auto|on|off] [--only NAME] [--few] [--part I/N] STORE IMAGE BASE
+ * faults [OPTION...] STORE IMAGE BASE
  *
  * What becomes of a request when an operation of the file below it fails: every operation, one
  * after the other, of each kind, for each kind of request. STORE is where tests/crash/recfs is
- * mounted and each Nth request is for this process; IMAGE, made by tests/test_fault_01.sh, is copied there each time; BASE is its raw backing
+ * mounted; IMAGE, made by tests/test_fault_01.sh, is copied there each time; BASE is its raw backing
  * file.
  *
  * One trial: attach, write something durable, let the Nth operation from now on fail, send the
@@ -17,7 +17,15 @@
  *	  what they held or what they should; so it is on the device, and after a new attach
  *	- qemu-img check finds no error, and no leak unless the device was stopped or the fault was
  *	  met while it went away
- * until the fault is not reached any more. --few: one errno for each kind of operation.
+ *	- want of memory below is nobody's error
+ * until the fault is not reached any more.
+ *
+ *	--direct-io auto|on|off
+ *	--few		one errno for each kind of operation
+ *	--only NAME	this request
+ *	--how ERRNO	this errno
+ *	--part I/N	each Nth of all that, for N processes
+ *	--device DEVICE	a loop device on the store's file, to be used in its place
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,21 +59,23 @@ static const struct request {
 	enum request_kind kind;
 	uint64_t off, len;
 	bool at_detach;
+	bool is_extra;		/* with --only */
 } requests[] = {
-	{ "in-place", WRITE, 4 * KIB, 4 * KIB, false },
-	{ "shared", WRITE, 64 * KIB + 512, 1536, false },
-	{ "compressed", WRITE, 128 * KIB + 512, 1536, false },
-	{ "zero", WRITE, 192 * KIB + 512, 1536, false },
-	{ "copy", WRITE, 256 * KIB + 512, 1536, false },
-	{ "allocating", WRITE, 320 * KIB, 64 * KIB, false },
-	{ "new-table", WRITE, 640 * KIB, 2 * KIB, false },
-	{ "growth", WRITE, 704 * KIB, 136 * KIB, false },
-	{ "discard", DISCARD, 0, 64 * KIB, false },
-	{ "discard-shared", DISCARD, 64 * KIB, 64 * KIB, false },
-	{ "zeroes", ZEROES, 512, 127 * KIB, false },
-	{ "zeroes-copy", ZEROES, 256 * KIB + 512, 3 * KIB, false },
-	{ "detach", WRITE, 320 * KIB, 64 * KIB, true },
-	{ "detach-discard", DISCARD, 0, 128 * KIB, true },
+	{ "in-place", WRITE, 4 * KIB, 4 * KIB, false, false },
+	{ "shared", WRITE, 64 * KIB + 512, 1536, false, false },
+	{ "compressed", WRITE, 128 * KIB + 512, 1536, false, false },
+	{ "zero", WRITE, 192 * KIB + 512, 1536, false, false },
+	{ "copy", WRITE, 256 * KIB + 512, 1536, false, false },
+	{ "allocating", WRITE, 320 * KIB, 64 * KIB, false, false },
+	{ "new-table", WRITE, 640 * KIB, 2 * KIB, false, false },
+	{ "growth", WRITE, 704 * KIB, 136 * KIB, false, false },
+	{ "discard", DISCARD, 0, 64 * KIB, false, false },
+	{ "discard-shared", DISCARD, 64 * KIB, 64 * KIB, false, false },
+	{ "zeroes", ZEROES, 512, 127 * KIB, false, false },
+	{ "zeroes-copy", ZEROES, 256 * KIB + 512, 3 * KIB, false, false },
+	{ "detach", WRITE, 320 * KIB, 64 * KIB, true, false },
+	{ "detach-discard", DISCARD, 0, 128 * KIB, true, false },
+	{ "refill", WRITE, 256 * KIB + 512, 700 * KIB, false, true },
 };
 
 /* What fails, and how: the name of an errno, or "short". */
@@ -85,6 +95,9 @@ static const struct fault {
 	{ "fallocate", "ENOSPC", true, true },
 	{ "fallocate", "EIO", false, true },
 	{ "truncate", "EIO", false, false },
+	{ "read", "ENOMEM", false, true },
+	{ "write", "ENOMEM", false, true },
+	{ "fallocate", "ENOMEM", false, true },
 };
 
 struct trial {
@@ -101,7 +114,7 @@ struct trial {
 	bool failed;
 };
 
-static const char *store, *image, *base, *only;
+static const char *store, *image, *base, *only, *only_how, *device;
 static unsigned int part, parts = 1;
 static bool few;
 static uint8_t direct_io;
@@ -163,13 +176,32 @@ static unsigned long long store_count(const char *name)
 	return strtoull(at + strlen(name), NULL, 10);
 }
 
-static void reset_image(void)
+/* Where the image is, for the driver. */
+static int open_image(int flags)
 {
 	int fd;
 
+	if (!device)
+		return open_store("image", flags);
+	fd = open(device, flags | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %m", device);
+	return fd;
+}
+
+static void reset_image(void)
+{
+	size_t size = device ? (image_size + ALIGN - 1) / ALIGN * ALIGN : image_size;
+	uint64_t range[2] = { 0 };
+	int fd, err;
+
 	tell_store("clear");
-	fd = open_store("image", O_WRONLY | O_DIRECT);
-	if (ftruncate(fd, 0) || pwrite(fd, image_data, image_size, 0) != (ssize_t)image_size)
+	fd = open_image(O_WRONLY | O_DIRECT);
+	if (device)
+		err = ioctl(fd, BLKGETSIZE64, &range[1]) || ioctl(fd, BLKDISCARD, range);
+	else
+		err = ftruncate(fd, 0);
+	if (err || pwrite(fd, image_data, size, 0) != (ssize_t)size)
 		die("the image cannot be copied: %m");
 	close(fd);
 }
@@ -183,7 +215,7 @@ static bool attach(struct trial *t, bool writable)
 		.flags = QCOW2BLK_F_NO_PARTSCAN,
 	};
 
-	a.fds[0] = open_store("image", writable ? O_RDWR : O_RDONLY);
+	a.fds[0] = open_image(writable ? O_RDWR : O_RDONLY);
 	a.fds[1] = open(base, O_RDONLY | O_CLOEXEC);
 	t->index = rig_attach(&a);
 	close(a.fds[0]);
@@ -429,6 +461,9 @@ static bool run(struct trial *t)
 	}
 	met = faulted(hits);
 	tell_store("clear");
+	if (!strcmp(t->fault->how, "ENOMEM") && (t->err || t->flush_err || t->detach_err))
+		fail(t, "%s, where memory was short for a moment",
+		     strerror(-(t->err ?: t->flush_err ?: t->detach_err)));
 	if (!gone) {
 		t->stopped = rig_flags(t->index) & QCOW2BLK_F_STOPPED;
 		compare(t, "attached", !t->err);
@@ -458,11 +493,15 @@ static void run_all(const struct request *r, const struct fault *fault)
 		clean = malloc(SIZE);
 		memcpy(clean, held, SIZE);
 	}
-	do {
-		t = (struct trial){ .r = r, .fault = fault, .n = t.n + 1 };
+	/* Of one request, parts are operations; else they are kinds of trials. */
+	t.n = only ? part + 1 : 1;
+	for (;;) {
 		memcpy(held, clean, SIZE);
-	} while (run(&t) && t.n < MAX_N);
-	if (t.n == MAX_N)
+		if (!run(&t) || t.n >= MAX_N)
+			break;
+		t = (struct trial){ .r = r, .fault = fault, .n = t.n + (only ? parts : 1) };
+	}
+	if (t.n >= MAX_N)
 		fail(&t, "so many operations");
 }
 
@@ -484,6 +523,7 @@ static void load_image(void)
 
 	image_size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
 	image_data = aligned_alloc(ALIGN, (image_size / ALIGN + 1) * ALIGN);
+	memset(image_data, 0, (image_size / ALIGN + 1) * ALIGN);
 	held = aligned_alloc(ALIGN, SIZE);
 	meant = aligned_alloc(ALIGN, SIZE);
 	got = aligned_alloc(ALIGN, SIZE);
@@ -497,8 +537,10 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "direct-io", required_argument, NULL, 'd' },
 		{ "only", required_argument, NULL, 'o' },
+		{ "how", required_argument, NULL, 'h' },
 		{ "few", no_argument, NULL, 'f' },
 		{ "part", required_argument, NULL, 'p' },
+		{ "device", required_argument, NULL, 'b' },
 		{ }
 	};
 	int option;
@@ -511,8 +553,14 @@ int main(int argc, char **argv)
 		case 'o':
 			only = optarg;
 			break;
+		case 'h':
+			only_how = optarg;
+			break;
 		case 'f':
 			few = true;
+			break;
+		case 'b':
+			device = optarg;
 			break;
 		case 'p':
 			if (sscanf(optarg, "%u/%u", &part, &parts) == 2 && parts)
@@ -535,8 +583,8 @@ int main(int argc, char **argv)
 		const struct request *r = &requests[i / ARRAY_SIZE(faults)];
 		const struct fault *fault = &faults[i % ARRAY_SIZE(faults)];
 
-		if (i % parts == part && (!only || !strcmp(only, r->name)) &&
-		    !(few && fault->is_more))
+		if ((only ? !strcmp(only, r->name) : i % parts == part && !r->is_extra) &&
+		    !(few && fault->is_more) && (!only_how || !strcmp(only_how, fault->how)))
 			run_all(r, fault);
 	}
 	printf("%u trials, %u met their fault, %u got an errno, %u stopped, %u failed\n",
