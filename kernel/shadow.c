@@ -36,11 +36,22 @@ static u64 refs_per_block(struct qcow2_shadow *s)
 
 /* --- begin and end -------------------------------------------------------------------------- */
 
-/* Is the image on disk what it is in memory? */
 static bool is_clean(struct qcow2_layer *l)
 {
 	return !qcow2_cache_nr_dirty(&l->refs.cache) && !qcow2_cache_nr_dirty(&l->map.cache) &&
 	       !READ_ONCE(l->map.l1.nr_dirty);
+}
+
+/*
+ * Is the image on disk what it is in memory? Nothing changes now, but a commit may have taken
+ * what was dirty and not have written it yet, or fail to.
+ */
+static bool is_written(struct qcow2_layer *l)
+{
+	if (!is_clean(l))
+		return false;
+	qcow2_commit_idle(&l->commit);
+	return is_clean(l);
 }
 
 int qcow2_shadow_begin(struct qcow2_shadow *s, struct qcow2_layer *l)
@@ -56,7 +67,7 @@ int qcow2_shadow_begin(struct qcow2_shadow *s, struct qcow2_layer *l)
 			return err;
 		mutex_lock(&l->refs.lock);
 		/* The allocator's workers may have come first: once more. */
-		if (is_clean(l)) {
+		if (is_written(l)) {
 			s->cursor = l->alloc.next;
 			return 0;
 		}
