@@ -192,15 +192,20 @@ static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
 	return 0;
 }
 
-int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
+static int change_refs(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
 {
 	int err = 0;
 
-	if (start >= s->l->alloc.end || nr > s->l->alloc.end - start)
-		return -EUCLEAN;
 	for (; nr && !err; start++, nr--)
 		err = change_ref(s, start, delta);
 	return err;
+}
+
+int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
+{
+	if (start >= s->l->alloc.end || nr > s->l->alloc.end - start)
+		return -EUCLEAN;
+	return change_refs(s, start, nr, delta);
 }
 
 int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
@@ -298,30 +303,50 @@ static u64 regions_needed(struct qcow2_shadow *s)
 	return nr;
 }
 
-/* A new refcount table, with room for the blocks of all that is taken. */
+/* Clusters for a table of so many entries: a new one, in place of one that was too small. */
+static int take_table(struct qcow2_shadow *s, u64 entries)
+{
+	struct qcow2_header *h = &s->l->h;
+	u64 clusters = DIV_ROUND_UP(entries, h->cluster_size / sizeof(__be64)), start;
+	int err;
+
+	if (clusters << h->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
+		return -EFBIG;
+	err = qcow2_shadow_take(s, clusters, &start);
+	if (err)
+		return err;
+	return qcow2_table_alloc(&s->table, start << h->cluster_bits,
+				 (clusters << h->cluster_bits) / sizeof(__be64));
+}
+
+/* It was free before, and is again. */
+static int give_table_back(struct qcow2_shadow *s)
+{
+	u64 off = s->table.off, bytes = (u64)s->table.nr * sizeof(__be64);
+
+	qcow2_table_free(&s->table);
+	qcow2_overlap_remove(&s->l->overlap, off, bytes);
+	return change_refs(s, off >> s->l->h.cluster_bits, bytes >> s->l->h.cluster_bits, -1);
+}
+
+/*
+ * A new refcount table, with room for the blocks of all that is taken. It does not shrink, and
+ * grows only if it must: by what itself may need, too, if it is the second try.
+ */
 static int place_table(struct qcow2_shadow *s)
 {
 	struct qcow2_header *h = &s->l->h;
-	u64 per_cluster = h->cluster_size / sizeof(__be64), clusters, start, nr = 0;
+	u64 room = 0;
 	int err;
 
 	err = qcow2_shadow_ref(s, h->refcount_table_offset >> h->cluster_bits,
 			       h->refcount_table_clusters, -1) ?: place_blocks(s);
-	while (!err && nr < regions_needed(s)) {
-		/* One that is too small is given back: it was not free in the old state. */
-		if (nr)
-			err = qcow2_shadow_ref(s, s->table.off >> h->cluster_bits,
-					       nr / per_cluster, -1);
-		qcow2_table_free(&s->table);
-		clusters = DIV_ROUND_UP(regions_needed(s) + 1, per_cluster);
-		if (clusters << h->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
-			return -EFBIG;
-		err = err ?: qcow2_shadow_take(s, clusters, &start);
-		if (err)
-			return err;
-		nr = clusters * per_cluster;
-		err = qcow2_table_alloc(&s->table, start << h->cluster_bits, nr) ?:
-		      place_blocks(s);
+	while (!err && s->table.nr < regions_needed(s)) {
+		if (s->table.nr) {
+			room = 2 * room + 1;
+			err = give_table_back(s);
+		}
+		err = err ?: take_table(s, regions_needed(s) + room) ?: place_blocks(s);
 	}
 	return err;
 }
