@@ -174,7 +174,8 @@ static struct block *get_block(struct qcow2_shadow *s, u64 region)
 	return ERR_PTR(err);
 }
 
-static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
+/* @taken: the cluster is one that this change has taken: nobody else raises it from nothing. */
+static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta, bool taken)
 {
 	u32 order = s->l->h.refcount_order, i = cluster & (refs_per_block(s) - 1);
 	struct block *b = get_block(s, cluster >> refs_of(s)->block_bits);
@@ -183,7 +184,7 @@ static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
 	if (IS_ERR(b))
 		return PTR_ERR(b);
 	value = qcow2_refcount_get(b->refs, order, i);
-	if (delta < 0 && !value)
+	if (delta < 0 ? !value : !taken && !test_bit(i, b->used))
 		return -EUCLEAN;
 	if (delta > 0 && value == qcow2_refcount_max(order))
 		return -EOVERFLOW;
@@ -192,12 +193,12 @@ static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
 	return 0;
 }
 
-static int change_refs(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
+static int change_refs(struct qcow2_shadow *s, u64 start, u64 nr, int delta, bool taken)
 {
 	int err = 0;
 
 	for (; nr && !err; start++, nr--)
-		err = change_ref(s, start, delta);
+		err = change_ref(s, start, delta, taken);
 	return err;
 }
 
@@ -205,7 +206,7 @@ int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
 {
 	if (start >= s->l->alloc.end || nr > s->l->alloc.end - start)
 		return -EUCLEAN;
-	return change_refs(s, start, nr, delta);
+	return change_refs(s, start, nr, delta, false);
 }
 
 int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
@@ -258,7 +259,7 @@ int qcow2_shadow_take(struct qcow2_shadow *s, u64 nr, u64 *start)
 	s->top = max(s->top, s->cursor);
 	if (qcow2_overlap_add(&s->l->overlap, *start << bits, nr << bits) == -EEXIST)
 		return -EUCLEAN;
-	return qcow2_shadow_ref(s, *start, nr, 1);
+	return change_refs(s, *start, nr, 1, true);
 }
 
 /* --- the switch -------------------------------------------------------------------------------- */
@@ -326,7 +327,7 @@ static int give_table_back(struct qcow2_shadow *s)
 
 	qcow2_table_free(&s->table);
 	qcow2_overlap_remove(&s->l->overlap, off, bytes);
-	return change_refs(s, off >> s->l->h.cluster_bits, bytes >> s->l->h.cluster_bits, -1);
+	return change_refs(s, off >> s->l->h.cluster_bits, bytes >> s->l->h.cluster_bits, -1, true);
 }
 
 /*

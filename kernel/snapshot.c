@@ -579,11 +579,11 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	      read_l1(&c, c.l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
 	      read_l1(&c, c.other, l->h.l1_table_offset, l->h.l1_size);
 	c.roots.size = snapshot.disk_size;
-	/* First what is kept: a refcount must not pass through 0. */
-	for (i = 0; i < snapshot.l1_size && !err; i++)
-		err = adopt_l2(&c, &c.l1[i]);
+	/* In this order no refcount needs to be higher than it was, or than it will be. */
 	for (i = 0; i < l->h.l1_size && !err; i++)
 		err = drop_l2(&c, c.other[i]);
+	for (i = 0; i < snapshot.l1_size && !err; i++)
+		err = adopt_l2(&c, &c.l1[i]);
 	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
 				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
 	      place_l1(&c);
