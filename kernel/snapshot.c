@@ -329,6 +329,8 @@ static int adopt_l2(struct change *c, __be64 *l1_entry)
 	if (err || change)
 		return err ?: write_l2(c, l1_entry);
 	*l1_entry &= ~copied;
+	/* It may have been a snapshot's alone, which are not known all. */
+	qcow2_overlap_add(&c->l->overlap, off, c->l->h.cluster_size);
 	return qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, 1);
 }
 
@@ -491,9 +493,10 @@ static const char *reason(int err)
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:
+	case -EDQUOT:
 		return "there is no room for the new tables";
 	case -EFBIG:
-		return "the refcount table would be too large";
+		return "there would be too many snapshots, or the refcount table too large";
 	case -ENOMEM:
 		return "out of memory";
 	default:
