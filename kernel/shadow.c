@@ -407,7 +407,7 @@ static void adopt_roots(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 	struct qcow2_header *h = &s->l->h;
 
 	h->size = roots->size;
-	h->l1_entries_needed = DIV_ROUND_UP_ULL(h->size, 1ULL << (h->l2_bits + h->cluster_bits));
+	h->l1_entries_needed = qcow2_map_l1_needed(h, h->size);
 	h->l1_size = roots->l1_size;
 	h->l1_table_offset = roots->l1_table_offset;
 	h->refcount_table_offset = s->table.off;

@@ -140,7 +140,7 @@ static int describe(struct qcow2_layer *l, const struct entry *e, struct qcow2_s
 	    s->l1_table_offset + s->l1_size * sizeof(__be64) > qcow2_file_size(&l->file))
 		return -EUCLEAN;
 	*why = "the snapshot's disk is larger than its L1 table can map: run qemu-img check";
-	if (DIV_ROUND_UP_ULL(s->disk_size, 1ULL << (l->h.l2_bits + l->h.cluster_bits)) > s->l1_size)
+	if (qcow2_map_l1_needed(&l->h, s->disk_size) > s->l1_size)
 		return -EUCLEAN;
 	return 0;
 }
