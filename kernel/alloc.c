@@ -479,7 +479,7 @@ static void release_last(struct qcow2_alloc *a, u64 start, u64 nr)
 {
 	unsigned int bits = a->h->cluster_bits;
 
-	if (a->punch)
+	if (a->punch && !qcow2_commit_stopped(a->commit))
 		qcow2_file_punch(a->file, start << bits, nr << bits);
 	a->next = min(a->next, start);
 }

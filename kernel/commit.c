@@ -324,6 +324,11 @@ int qcow2_commit_wait(struct qcow2_commit *c)
 	return s.err;
 }
 
+void qcow2_commit_idle(struct qcow2_commit *c)
+{
+	flush_work(&c->work);
+}
+
 int qcow2_commit_publish(struct qcow2_commit *c, const void *buf, u64 off, u32 len)
 {
 	int err = 0;

@@ -123,6 +123,9 @@ void qcow2_commit_add(struct qcow2_commit *c, struct qcow2_commit_waiter *w);
 /** qcow2_commit_wait() - commit now. Context: may sleep, not in the commit's worker. */
 int qcow2_commit_wait(struct qcow2_commit *c);
 
+/** qcow2_commit_idle() - wait for the commit that has begun, if one has. Context: may sleep. */
+void qcow2_commit_idle(struct qcow2_commit *c);
+
 /** qcow2_commit_kick() - begin a commit soon, for nobody in particular. Context: any. */
 void qcow2_commit_kick(struct qcow2_commit *c);
 

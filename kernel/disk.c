@@ -63,6 +63,9 @@ static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,
 	}
 	if (!req->target->chain.layers[0]->writable)
 		return BLK_STS_IOERR;
+	/* It may have come before a snapshot was applied whose disk is smaller. */
+	if (op != QCOW2_FLUSH && off + blk_rq_bytes(rq) > req->target->chain.layers[0]->size)
+		return BLK_STS_IOERR;
 	blk_mq_start_request(rq);
 	qcow2_request_write(req, op, op == QCOW2_WRITE ? rq->bio : NULL, off,
 			    blk_rq_bytes(rq), req_get_ioprio(rq));

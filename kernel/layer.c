@@ -157,7 +157,7 @@ void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u
 	l->h.l1_table_offset = l1_table_offset;
 	l->h.l1_size = l1_size;
 	l->h.size = size;
-	l->h.l1_entries_needed = DIV_ROUND_UP_ULL(size, 1ULL << (l->h.l2_bits + l->h.cluster_bits));
+	l->h.l1_entries_needed = qcow2_map_l1_needed(&l->h, size);
 	l->size = size;
 }
 

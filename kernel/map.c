@@ -25,7 +25,7 @@ u64 qcow2_map_bytes(const struct qcow2_header *h)
 /* Whole sectors: what lies behind, of a VM's state, is written back as it is. */
 u32 qcow2_map_l1_entries(const struct qcow2_header *h, u64 size, u32 l1_size)
 {
-	u64 needed = DIV_ROUND_UP_ULL(size, 1ULL << (h->l2_bits + h->cluster_bits));
+	u64 needed = qcow2_map_l1_needed(h, size);
 
 	return min_t(u64, l1_size, round_up(needed, 64));
 }

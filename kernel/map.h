@@ -94,6 +94,15 @@ int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
 /** qcow2_map_close() - free what qcow2_map_open() made. Context: may sleep. */
 void qcow2_map_close(struct qcow2_map *m);
 
+/** qcow2_map_l1_needed() - L1 entries that a disk of @size needs */
+static inline u64 qcow2_map_l1_needed(const struct qcow2_header *h, u64 size)
+{
+	unsigned int bits = h->l2_bits + h->cluster_bits;
+
+	/* From clusters of 256 KiB on, a divisor would not fit into 32 bits. */
+	return (size >> bits) + !!(size & ((1ULL << bits) - 1));
+}
+
 /** qcow2_map_l1_entries() - L1 entries that a map keeps, of @l1_size, for a disk of @size */
 u32 qcow2_map_l1_entries(const struct qcow2_header *h, u64 size, u32 l1_size);
 

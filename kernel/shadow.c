@@ -36,11 +36,22 @@ static u64 refs_per_block(struct qcow2_shadow *s)
 
 /* --- begin and end -------------------------------------------------------------------------- */
 
-/* Is the image on disk what it is in memory? */
 static bool is_clean(struct qcow2_layer *l)
 {
 	return !qcow2_cache_nr_dirty(&l->refs.cache) && !qcow2_cache_nr_dirty(&l->map.cache) &&
 	       !READ_ONCE(l->map.l1.nr_dirty);
+}
+
+/*
+ * Is the image on disk what it is in memory? Nothing changes now, but a commit may have taken
+ * what was dirty and not have written it yet, or fail to.
+ */
+static bool is_written(struct qcow2_layer *l)
+{
+	if (!is_clean(l))
+		return false;
+	qcow2_commit_idle(&l->commit);
+	return is_clean(l);
 }
 
 int qcow2_shadow_begin(struct qcow2_shadow *s, struct qcow2_layer *l)
@@ -56,7 +67,7 @@ int qcow2_shadow_begin(struct qcow2_shadow *s, struct qcow2_layer *l)
 			return err;
 		mutex_lock(&l->refs.lock);
 		/* The allocator's workers may have come first: once more. */
-		if (is_clean(l)) {
+		if (is_written(l)) {
 			s->cursor = l->alloc.next;
 			return 0;
 		}
@@ -163,7 +174,8 @@ static struct block *get_block(struct qcow2_shadow *s, u64 region)
 	return ERR_PTR(err);
 }
 
-static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
+/* @taken: the cluster is one that this change has taken: nobody else raises it from nothing. */
+static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta, bool taken)
 {
 	u32 order = s->l->h.refcount_order, i = cluster & (refs_per_block(s) - 1);
 	struct block *b = get_block(s, cluster >> refs_of(s)->block_bits);
@@ -172,7 +184,7 @@ static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
 	if (IS_ERR(b))
 		return PTR_ERR(b);
 	value = qcow2_refcount_get(b->refs, order, i);
-	if (delta < 0 && !value)
+	if (delta < 0 ? !value : !taken && !test_bit(i, b->used))
 		return -EUCLEAN;
 	if (delta > 0 && value == qcow2_refcount_max(order))
 		return -EOVERFLOW;
@@ -181,15 +193,20 @@ static int change_ref(struct qcow2_shadow *s, u64 cluster, int delta)
 	return 0;
 }
 
-int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
+static int change_refs(struct qcow2_shadow *s, u64 start, u64 nr, int delta, bool taken)
 {
 	int err = 0;
 
+	for (; nr && !err; start++, nr--)
+		err = change_ref(s, start, delta, taken);
+	return err;
+}
+
+int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
+{
 	if (start >= s->l->alloc.end || nr > s->l->alloc.end - start)
 		return -EUCLEAN;
-	for (; nr && !err; start++, nr--)
-		err = change_ref(s, start, delta);
-	return err;
+	return change_refs(s, start, nr, delta, false);
 }
 
 int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
@@ -242,7 +259,7 @@ int qcow2_shadow_take(struct qcow2_shadow *s, u64 nr, u64 *start)
 	s->top = max(s->top, s->cursor);
 	if (qcow2_overlap_add(&s->l->overlap, *start << bits, nr << bits) == -EEXIST)
 		return -EUCLEAN;
-	return qcow2_shadow_ref(s, *start, nr, 1);
+	return change_refs(s, *start, nr, 1, true);
 }
 
 /* --- the switch -------------------------------------------------------------------------------- */
@@ -287,30 +304,50 @@ static u64 regions_needed(struct qcow2_shadow *s)
 	return nr;
 }
 
-/* A new refcount table, with room for the blocks of all that is taken. */
+/* Clusters for a table of so many entries: a new one, in place of one that was too small. */
+static int take_table(struct qcow2_shadow *s, u64 entries)
+{
+	struct qcow2_header *h = &s->l->h;
+	u64 clusters = DIV_ROUND_UP(entries, h->cluster_size / sizeof(__be64)), start;
+	int err;
+
+	if (clusters << h->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
+		return -EFBIG;
+	err = qcow2_shadow_take(s, clusters, &start);
+	if (err)
+		return err;
+	return qcow2_table_alloc(&s->table, start << h->cluster_bits,
+				 (clusters << h->cluster_bits) / sizeof(__be64));
+}
+
+/* It was free before, and is again. */
+static int give_table_back(struct qcow2_shadow *s)
+{
+	u64 off = s->table.off, bytes = (u64)s->table.nr * sizeof(__be64);
+
+	qcow2_table_free(&s->table);
+	qcow2_overlap_remove(&s->l->overlap, off, bytes);
+	return change_refs(s, off >> s->l->h.cluster_bits, bytes >> s->l->h.cluster_bits, -1, true);
+}
+
+/*
+ * A new refcount table, with room for the blocks of all that is taken. It does not shrink, and
+ * grows only if it must: by what itself may need, too, if it is the second try.
+ */
 static int place_table(struct qcow2_shadow *s)
 {
 	struct qcow2_header *h = &s->l->h;
-	u64 per_cluster = h->cluster_size / sizeof(__be64), clusters, start, nr = 0;
+	u64 room = 0;
 	int err;
 
 	err = qcow2_shadow_ref(s, h->refcount_table_offset >> h->cluster_bits,
 			       h->refcount_table_clusters, -1) ?: place_blocks(s);
-	while (!err && nr < regions_needed(s)) {
-		/* One that is too small is given back: it was not free in the old state. */
-		if (nr)
-			err = qcow2_shadow_ref(s, s->table.off >> h->cluster_bits,
-					       nr / per_cluster, -1);
-		qcow2_table_free(&s->table);
-		clusters = DIV_ROUND_UP(regions_needed(s) + 1, per_cluster);
-		if (clusters << h->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
-			return -EFBIG;
-		err = err ?: qcow2_shadow_take(s, clusters, &start);
-		if (err)
-			return err;
-		nr = clusters * per_cluster;
-		err = qcow2_table_alloc(&s->table, start << h->cluster_bits, nr) ?:
-		      place_blocks(s);
+	while (!err && s->table.nr < regions_needed(s)) {
+		if (s->table.nr) {
+			room = 2 * room + 1;
+			err = give_table_back(s);
+		}
+		err = err ?: take_table(s, regions_needed(s) + room) ?: place_blocks(s);
 	}
 	return err;
 }
@@ -370,7 +407,7 @@ static void adopt_roots(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 	struct qcow2_header *h = &s->l->h;
 
 	h->size = roots->size;
-	h->l1_entries_needed = DIV_ROUND_UP_ULL(h->size, 1ULL << (h->l2_bits + h->cluster_bits));
+	h->l1_entries_needed = qcow2_map_l1_needed(h, h->size);
 	h->l1_size = roots->l1_size;
 	h->l1_table_offset = roots->l1_table_offset;
 	h->refcount_table_offset = s->table.off;

@@ -65,8 +65,8 @@ int qcow2_shadow_begin(struct qcow2_shadow *s, struct qcow2_layer *l);
 /**
  * qcow2_shadow_ref() - change the refcounts of clusters
  * @start: the first.  @nr: how many.  @delta: to add.
- * Context: may sleep. Return: 0; -EOVERFLOW refcounts are too narrow; -EUCLEAN they are
- * wrong, or the clusters lie outside of the file; or another errno.
+ * One may pass through 0 on its way. Context: may sleep. Return: 0; -EOVERFLOW refcounts are
+ * too narrow; -EUCLEAN they are wrong, or the clusters lie outside of the file; or another errno.
  */
 int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta);
 

@@ -149,7 +149,7 @@ static int describe(struct qcow2_layer *l, const struct entry *e, struct qcow2_s
 	    s->l1_table_offset + s->l1_size * sizeof(__be64) > qcow2_file_size(&l->file))
 		return -EUCLEAN;
 	*why = "the snapshot's disk is larger than its L1 table can map: run qemu-img check";
-	if (DIV_ROUND_UP_ULL(s->disk_size, 1ULL << (l->h.l2_bits + l->h.cluster_bits)) > s->l1_size)
+	if (qcow2_map_l1_needed(&l->h, s->disk_size) > s->l1_size)
 		return -EUCLEAN;
 	return 0;
 }
@@ -340,6 +340,8 @@ static int adopt_l2(struct change *c, __be64 *l1_entry)
 	if (err || change)
 		return err ?: write_l2(c, l1_entry);
 	*l1_entry &= ~copied;
+	/* It may have been a snapshot's alone, which are not known all. */
+	qcow2_overlap_add(&c->l->overlap, off, c->l->h.cluster_size);
 	return qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, 1);
 }
 
@@ -502,9 +504,10 @@ static const char *reason(int err)
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:
+	case -EDQUOT:
 		return "there is no room for the new tables";
 	case -EFBIG:
-		return "the refcount table would be too large";
+		return "there would be too many snapshots, or the refcount table too large";
 	case -ENOMEM:
 		return "out of memory";
 	default:
@@ -590,11 +593,11 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	      read_l1(&c, c.l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
 	      read_l1(&c, c.other, l->h.l1_table_offset, l->h.l1_size);
 	c.roots.size = snapshot.disk_size;
-	/* First what is kept: a refcount must not pass through 0. */
-	for (i = 0; i < snapshot.l1_size && !err; i++)
-		err = adopt_l2(&c, &c.l1[i]);
+	/* In this order no refcount needs to be higher than it was, or than it will be. */
 	for (i = 0; i < l->h.l1_size && !err; i++)
 		err = drop_l2(&c, c.other[i]);
+	for (i = 0; i < snapshot.l1_size && !err; i++)
+		err = adopt_l2(&c, &c.l1[i]);
 	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
 				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
 	      place_l1(&c);

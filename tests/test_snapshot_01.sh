@@ -88,7 +88,40 @@ shown() {
 	grep -q 'there is no such snapshot' "$test_dir/said" && qcow2ctl detach "$two"
 }
 
+# What changes often does not grow: a refcount table has 4 clusters of 2 MiB at most.
+many() {
+	local image=$test_dir/many.qcow2 device i
+	qemu-img create -q -f qcow2 -o cluster_size=2M "$image" 64M
+	device=$(qcow2ctl attach --no-partscan "$image") || return
+	for i in 1 2 3 4 5 6; do
+		fill "$device" $((i * 2097152)) 65536 "$i" || return
+		qcow2ctl snapshot create "$device" "s$i" || return
+	done
+	for i in 2 4 6; do
+		qcow2ctl snapshot delete "$device" "s$i" || return
+	done
+	qcow2ctl detach "$device" && whole "$image" || return
+	# refcount_table_clusters, of the header
+	[ "$(od -An -j 56 -N 4 -t u1 "$image" | tr -d ' ')" = 0001 ]
+}
+
+# Refcounts of 2 bits count the disk and two snapshots.
+narrow() {
+	local image=$test_dir/narrow.qcow2 device
+	qemu-img create -q -f qcow2 -o refcount_bits=2 "$image" 4M
+	device=$(qcow2ctl attach --no-partscan "$image") || return
+	fill "$device" 0 1M 1 && cp "$device" "$test_dir/narrow" || return
+	qcow2ctl snapshot create "$device" one && qcow2ctl snapshot create "$device" two || return
+	! qcow2ctl snapshot create "$device" three 2>"$test_dir/said" || return
+	grep -q 'refcounts of this width' "$test_dir/said" || return
+	qcow2ctl snapshot apply "$device" two || return
+	fill "$device" 500000 1M 2 && qcow2ctl snapshot apply "$device" one || return
+	cmp "$device" "$test_dir/narrow" && qcow2ctl detach "$device" && whole "$image"
+}
+
 check "devices that show snapshots" shown
+check "as often as one likes, with clusters of 2 MiB" many
+check "refcounts of 2 bits at their highest" narrow
 check "clusters of 64 KiB" scenario cluster_size=65536
 check "clusters of 4 KiB" scenario cluster_size=4096
 check "clusters of 512 bytes" scenario cluster_size=512
