@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Broken images that are written: what is broken is never written over, and fails; the rest goes on
 # as long as refcounts can be trusted, and else the image is marked corrupt and nothing is written.
-# kernels: uml uml-debug
+# kernels: uml
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io losetup

@@ -3,7 +3,7 @@
 # The file below fails, in situations that are made with some care: while attach reads, for a disk
 # that is a raw file, where all that is free lies far away, and for more requests at once than the
 # pool of clusters holds. The store is tests/crash/recfs.
-# kernels: uml uml-debug
+# kernels: uml
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io fio

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Writing where something runs out, or comes all at once: space that may leak in a crash, dirty tables,
 # room for tables in memory, for what protects them, for clusters on a full device; and raw files.
-# kernels: uml uml-debug
+# kernels: uml
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io losetup blkdiscard fio
