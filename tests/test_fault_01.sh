@@ -10,6 +10,8 @@ modprobe -q loop
 
 recfs=$test_top/build/crash/recfs
 [ -x "$recfs" ] || skip_all "no recfs: make -C tests/crash"
+# Else detach does little but wait.
+echo 1 >/sys/kernel/rcu_expedited && at_exit 'echo 0 >/sys/kernel/rcu_expedited'
 jobs=12
 for ((i = 0; i < jobs; i++)); do
 	mkdir "$test_dir/store$i"

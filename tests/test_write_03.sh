@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Writing where something runs out, or comes all at once: space that may leak in a crash, dirty tables,
 # room for tables in memory, for what protects them, for clusters on a full device; and raw files.
-# kernels: uml uml-debug
+# kernels: uml
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
-need qemu-img qemu-io losetup blkdiscard
+need qemu-img qemu-io losetup blkdiscard fio
 modprobe -q loop
 at_exit qcow2ctl detach --force --all
 cd "$test_dir" || exit 1
@@ -20,9 +20,11 @@ whole() {	# IMAGE LENGTH
 }
 
 # Clusters of 512 bytes and refcounts of 64 bits: many blocks, a refcount table that grows, more tables
-# than were counted on at attach, in a cache that holds half of them.
+# than were counted on at attach, in a cache that holds half of them. The file grows by 1 MiB: then it
+# ends right behind what the refcount table can tell of, 2 MiB.
 size=$((5888 << 10))
 qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 many $size
+truncate -s $((1024 * 1024 + 512)) many
 attach --cache-size 64K many
 check "many small clusters are written" dd if=bytes of="$device" bs=64k count=92 oflag=direct conv=fsync
 check "and read" same "$device" 0 $size
@@ -51,6 +53,16 @@ check "and a discard" blkdiscard -f "$device"
 check "and zeroes" fallocate -z -l 40M "$device"
 check "detached" qcow2ctl detach "$device"
 check "the image is whole" qemu-img check -q dirty
+
+# Copies of parts of large clusters: more at once than there are buffers.
+truncate -s 128M base.raw
+dd if=bytes of=base.raw bs=1M conv=notrunc status=none
+qemu-img create -q -f qcow2 -o cluster_size=2M -b base.raw -F raw large 128M
+attach large
+check "parts of many large clusters" fio --name=parts --filename="$device" --direct=1 --ioengine=libaio \
+	--iodepth=32 --rw=write:2044k --bs=4k --offset=8M --size=96M --verify=crc32c
+check "detached" qcow2ctl detach "$device"
+check "the image is whole" whole large 6M
 
 # An image that was larger: its L1 table goes on where the disk has ended.
 qemu-img create -q -f qcow2 shrunk 100G

@@ -315,6 +315,11 @@ static void arm(const struct trial *t)
 			   t->fault->ever ? " ever" : "");
 }
 
+static unsigned long long store_changes(void)
+{
+	return store_count("write ") + store_count("fallocate ") + store_count("truncate ");
+}
+
 static void check_stopped(struct trial *t)
 {
 	unsigned long long writes;
@@ -326,7 +331,11 @@ static void check_stopped(struct trial *t)
 	if (ev.count[QCOW2BLK_EVENT_STOPPED] != 1 || !ev.last_errno[QCOW2BLK_EVENT_STOPPED])
 		fail(t, "%u events say that writing has stopped",
 		     ev.count[QCOW2BLK_EVENT_STOPPED]);
-	writes = store_count("write ") + store_count("fallocate ") + store_count("truncate ");
+	/* Whoever was about to do something when that happened does it. */
+	do {
+		writes = store_changes();
+		usleep(20000);
+	} while (store_changes() != writes);
 	err = send(t, WRITE, 320 * KIB, 64 * KIB);
 	if (!err)
 		err = send(t, WRITE, 700 * KIB, 64 * KIB);
@@ -334,7 +343,7 @@ static void check_stopped(struct trial *t)
 		fail(t, "an allocating write after writing has stopped succeeds");
 	if (!flush(t) || !flush(t))
 		fail(t, "a flush after writing has stopped succeeds");
-	if (store_count("write ") + store_count("fallocate ") + store_count("truncate ") != writes)
+	if (store_changes() != writes)
 		fail(t, "something is written after writing has stopped");
 }
 
