@@ -224,7 +224,7 @@ unsigned int qcow2_disk_pause(struct qcow2_disk *d)
 
 	blk_mq_quiesce_queue(d->gd->queue);
 	while (blk_mq_queue_inflight(d->gd->queue))
-		msleep(1);
+		usleep_range(100, 1000);
 	return noio;
 }
 

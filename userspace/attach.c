@@ -188,7 +188,8 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 		return qcow2_error_usage("attach", "give one IMAGE");
 	o->image = argv[optind];
 	if (o->device.snapshot && !(o->device.flags & QCOW2BLK_F_READ_ONLY))
-		return qcow2_error_usage("attach", "--load-snapshot needs -r: a snapshot is not written");
+		return qcow2_error_usage("attach",
+					 "--load-snapshot needs -r: a snapshot is not written");
 	o->policy.writable = !(o->device.flags & QCOW2BLK_F_READ_ONLY);
 	return 0;
 }

@@ -98,6 +98,13 @@ static struct json_object *stats_json(const struct qcow2_nl_device *device)
 	return o;
 }
 
+static struct json_object *parent_json(const struct qcow2_nl_device *device)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+
+	return json_object_new_string(qcow2_node_path(device->parent, path));
+}
+
 struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 {
 	struct json_object *o = json_object_new_object();
@@ -119,8 +126,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	if (device->snapshot)
 		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
 	if (device->parent != QCOW2_NL_ANY_INDEX)
-		json_object_object_add(o, "parent",
-				       json_object_new_string(qcow2_node_path(device->parent, path)));
+		json_object_object_add(o, "parent", parent_json(device));
 	json_object_object_add(o, "stats", stats_json(device));
 	return o;
 }

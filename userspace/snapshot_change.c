@@ -81,7 +81,8 @@ static int run(int argc, char **argv)
 		c.flags = QCOW2BLK_F_FORCE;
 	}
 	if (argc - optind != 3)
-		return qcow2_error_usage("snapshot", "give create, apply or delete, a DEVICE or IMAGE, and a NAME");
+		return qcow2_error_usage("snapshot",
+					 "give create, apply or delete, a DEVICE or IMAGE, and a NAME");
 	op = find_op(argv[optind]);
 	if (op < 0)
 		return qcow2_error_usage("snapshot", "unknown: '%s'", argv[optind]);
