@@ -50,8 +50,13 @@ work() {	# DIR own|all PERCENT OPERATIONS
 	for i in "${jobs[@]}"; do
 		wait "$i" || status=1
 	done
-	qcow2ctl detach --all || status=1
+	# A list of devices needs memory, and there is none in reserve for that; detaching has it.
+	for i in {1..50}; do
+		qcow2ctl detach --all 2>"$test_dir/said" && break
+	done
+	grep -v 'cannot list devices: Cannot allocate memory' "$test_dir/said"
 	"$memory" random own 0
+	[ -z "$(qcow2ctl list)" ] || status=1
 	for image in "$1"/*.qcow2; do
 		qemu-img check -q "$image" || status=1
 		rm "$image"
