@@ -206,7 +206,8 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 		err = nla_put_string(msg, QCOW2BLK_A_SNAPSHOT, dev->snapshot);
 	if (!err && dev->parent)
 		err = nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index);
-	err = err ?: put_layers(msg, &dev->target.chain, with_paths) ?: put_stats(msg, &dev->target);
+	err = err ?: put_layers(msg, &dev->target.chain, with_paths) ?:
+	      put_stats(msg, &dev->target);
 	if (err)
 		genlmsg_cancel(msg, hdr);
 	else
