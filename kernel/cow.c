@@ -273,6 +273,7 @@ static int write_in_place(struct qcow2_request *req, const struct qcow2_extent *
  * @len: bytes; shortened to what one part does.
  * @first: the first guest cluster.
  * @nr: how many of them.
+ * @whole: they are claimed whole, or else only the subclusters that are written.
  * @zeroed: bytes that are not written read as zeros.
  * @head: bytes that lie before the guest's in what becomes allocated.
  * @tail: bytes that lie behind them there.
@@ -284,6 +285,7 @@ struct plan {
 	u32 len;
 	u64 first;
 	u32 nr;
+	bool whole;
 	bool zeroed;
 	u32 head;
 	u32 tail;
@@ -553,7 +555,7 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 	action = choose_action(l, p, plan, &old, frees);
 	switch (action) {
 	case ALLOCATE:
-		return take_clusters(l, p, plan, *frees);
+		return plan->whole ? take_clusters(l, p, plan, *frees) : LOOK_AGAIN;
 	case REUSE:
 		return reuse_clusters(l, p, plan, &old);
 	case IN_PLACE:
@@ -594,14 +596,27 @@ static int prepare(struct qcow2_request *req, struct qcow2_part *p, struct plan 
 	return err;
 }
 
+static bool claim(struct qcow2_request *req, struct qcow2_claim *c, const struct plan *plan)
+{
+	const struct qcow2_header *h = &qcow2_request_top(req)->h;
+	u64 first = plan->first * h->subclusters;
+	u64 last = (plan->first + plan->nr) * h->subclusters - 1;
+
+	if (!plan->whole) {
+		first = plan->off >> h->subcluster_bits;
+		last = min(last, (plan->off + plan->len - 1) >> h->subcluster_bits);
+	}
+	return qcow2_cow_claim(req, c, first, last);
+}
+
 /*
- * Write @len bytes, or the first of them, to guest clusters that have no cluster of
- * their own.
+ * Write @len bytes, or the first of them, to guest subclusters that are not allocated.
+ * @whole: so are their clusters.
  */
-static int write_allocating(struct qcow2_request *req, u32 *len)
+static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	struct plan plan = { .off = req->off, .len = *len };
+	struct plan plan = { .off = req->off, .len = *len, .whole = whole };
 	struct qcow2_part *p = get_part(req);
 	int err;
 
@@ -609,7 +624,7 @@ static int write_allocating(struct qcow2_request *req, u32 *len)
 	plan.nr = ((plan.off + plan.len - 1) >> l->h.cluster_bits) - plan.first + 1;
 	plan.nr = min(plan.nr, QCOW2_MAX_FREES);
 	err = qcow2_cow_too_many_dirty(l) ? -EBUSY : 0;
-	if (!err && !qcow2_cow_claim(req, &p->a.claim, plan.first, plan.first + plan.nr - 1))
+	if (!err && !claim(req, &p->a.claim, &plan))
 		err = QCOW2_PARKED;
 	if (err) {
 		qcow2_part_unget(p);
@@ -670,5 +685,5 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	if (err)
 		return err;
 	*len = ext.len;
-	return write_allocating(req, len);
+	return write_allocating(req, len, !ext.host_off);
 }

@@ -29,7 +29,7 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len);
 /** qcow2_cow_park() - @err: -EAGAIN: wait for space; -EBUSY: for a commit. Return: QCOW2_PARKED. */
 int qcow2_cow_park(struct qcow2_request *req, int err);
 
-/** qcow2_cow_claim() - claim guest clusters. Return: false: the request is parked. */
+/** qcow2_cow_claim() - claim guest subclusters. Return: false: the request is parked. */
 bool qcow2_cow_claim(struct qcow2_request *req, struct qcow2_claim *c, u64 first, u64 last);
 
 /**

@@ -83,7 +83,7 @@ struct qcow2_io_target {
 
 /**
  * struct qcow2_allocation - what a write does beside writing
- * @claim: its guest clusters.
+ * @claim: its guest subclusters.
  * @place: their entries.
  * @run: the clusters that were taken, or, with @reuse, that they have had all along.
  * @first, @end: the subclusters that are written, counted from @place on.

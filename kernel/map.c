@@ -116,6 +116,7 @@ static int decode_entry(const struct qcow2_header *h, const struct qcow2_slice *
 	/* In place, or not? */
 	if (!err && for_write) {
 		c->compressed = false;
+		c->host_off = c->copied ? c->host_off : 0;
 		c->alloc = c->copied ? c->alloc : 0;
 		c->zero = 0;
 	}

@@ -25,6 +25,7 @@ struct qcow2_layer;
  * @type: UNALLOCATED, ZERO_PLAIN (also for ZERO_ALLOC), NORMAL or COMPRESSED.
  * @len: guest bytes, at least 1, at most what was asked for.
  * @host_off: NORMAL: host offset of the first byte. COMPRESSED: of the stream.
+ *	UNALLOCATED, to a writer: not 0 if there is a cluster of our own to write it to.
  * @csize: COMPRESSED: bytes of the stream at most.
  * @skip: COMPRESSED: bytes of the decompressed cluster before the first one wanted.
  * @layer: whose file that is; set by layer.c.
@@ -136,7 +137,7 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 
 /**
  * qcow2_map_hold() - get at the L2 entries of guest clusters, to change them
- * @cluster: guest cluster, claimed.
+ * @cluster: guest cluster, or subclusters of it, claimed.
  * @create: make an L2 table where there is none. One that other L1 tables refer to is
  *	copied in any case.
  * @p: (out) give back with qcow2_map_put().

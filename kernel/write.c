@@ -103,8 +103,8 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	struct qcow2_layer *l = qcow2_request_top(req);
 	u64 cluster = req->off >> l->h.cluster_bits;
 	u32 first = (req->off & (l->h.cluster_size - 1)) >> l->h.subcluster_bits;
-	u32 end = min_t(u64, first + *nr,
-			(u64)qcow2_alloc_max_frees(&l->alloc) * l->h.subclusters);
+	u32 n = l->h.subclusters;
+	u32 end = min_t(u64, first + *nr, (u64)qcow2_alloc_max_frees(&l->alloc) * n);
 	bool backed = req->target->chain.nr > 1;
 	struct qcow2_claim c;
 	struct qcow2_place place;
@@ -112,7 +112,7 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 
 	if (qcow2_cow_too_many_dirty(l))
 		return -EBUSY;
-	if (!qcow2_cow_claim(req, &c, cluster, cluster + (end - 1) / l->h.subclusters))
+	if (!qcow2_cow_claim(req, &c, cluster * n, cluster * n + round_up(end, n) - 1))
 		return QCOW2_PARKED;
 	err = qcow2_cow_hold(req, cluster, backed, &place);
 	if (!err) {
