@@ -421,17 +421,24 @@ static int detach(int index)
 	return 0;
 }
 
-static uint32_t cluster_sectors(const char *path)
+/* What operations begin and end with: a cluster, or, where there are some, a subcluster. */
+static uint32_t unit_sectors(const char *path, uint64_t seed)
 {
-	char buf[SECTOR];
+	union {
+		struct qcow2_disk_header header;
+		char bytes[SECTOR];
+	} start;
 	struct qcow2_fault why;
 	uint32_t size;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || read(fd, buf, sizeof(buf)) != sizeof(buf) ||
-	    qcow2_header_probe(buf, sizeof(buf), &size, &why))
+	if (fd < 0 || read(fd, &start, sizeof(start)) != sizeof(start) ||
+	    qcow2_header_probe(&start, sizeof(start), &size, &why))
 		die("%s is no image", path);
 	close(fd);
+	if (be32_to_cpu(start.header.version) >= 3 && seed % 3 &&
+	    be64_to_cpu(start.header.incompatible_features) & QCOW2_INCOMPAT_EXTL2)
+		size /= QCOW2_EXTL2_SUBCLUSTERS;
 	return size / SECTOR;
 }
 
@@ -465,7 +472,7 @@ static bool record(struct job *job)
 {
 	bool block = is_store(job, "block");
 	struct workload w = {
-		.cluster = cluster_sectors(job->image), .ops = job->ops, .threads = job->threads,
+		.cluster = unit_sectors(job->image, job->seed), .ops = job->ops, .threads = job->threads,
 		.most = job->most, .seed = job->seed, .run = job->seed & 0x7fffffff,
 	};
 	int index = -1, err;

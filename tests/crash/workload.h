@@ -14,7 +14,7 @@
  * struct workload - what to do
  * @fd: the disk, open with O_DIRECT.
  * @sectors: of the disk.
- * @cluster: sectors of a cluster: where many operations begin and end.
+ * @cluster: sectors of a cluster, or subcluster: where many operations begin and end.
  * @ops: operations in all.
  * @threads: that share them.
  * @most: sectors of the longest write.
