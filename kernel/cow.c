@@ -492,6 +492,8 @@ static int plan_copies(struct qcow2_request *req, struct qcow2_part *p, struct p
 	p->a.ordered = !zero || !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(FAST_OVER_DATA))
 		p->a.ordered = !qcow2_alloc_virgin(&l->alloc, &p->a.run);
+	if (qcow2_is_mutant(SUBCLUSTER_FAST) && p->a.reuse)
+		p->a.ordered = false;
 	if (!err && plan->head) {
 		err = qcow2_cow_reads_zero(req, begin, plan->head, &zero);
 		plan->copy_head = !zero || !plan->zeroed;

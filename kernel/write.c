@@ -3,6 +3,7 @@
 #include <linux/sched/mm.h>
 
 #include "cow.h"
+#include "mutant.h"
 #include "write.h"
 
 static int write_all(struct qcow2_request *req)
@@ -108,11 +109,15 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	bool backed = req->target->chain.nr > 1;
 	struct qcow2_claim c;
 	struct qcow2_place place;
+	u32 from, to;
 	int err;
 
 	if (qcow2_cow_too_many_dirty(l))
 		return -EBUSY;
-	if (!qcow2_cow_claim(req, &c, cluster * n, cluster * n + round_up(end, n) - 1))
+	/* Whole clusters, since they may go. */
+	from = qcow2_is_mutant(PART_CLAIMED) ? first : 0;
+	to = qcow2_is_mutant(PART_CLAIMED) ? end : round_up(end, n);
+	if (!qcow2_cow_claim(req, &c, cluster * n + from, cluster * n + to - 1))
 		return QCOW2_PARKED;
 	err = qcow2_cow_hold(req, cluster, backed, &place);
 	if (!err) {
