@@ -12,6 +12,7 @@
  *	OPTIONS	with a comma between, or -:
  *		ops=N threads=N		of the workload
  *		most=SECTORS		of its longest write
+ *		subclusters		it goes by these, not by clusters
  *		hold=PERCENT		requests that recfs does later than others
  *		slow=PERCENT		operations that others are made to overtake (4; 0 without hold)
  *		cache=BYTES		for table slices
@@ -110,6 +111,7 @@ struct job {
 	uint64_t room;
 	unsigned int mutant;
 	uint64_t cache;
+	bool subclusters;
 	bool buffered;
 	bool no_fallocate;
 	bool no_punch;
@@ -152,6 +154,8 @@ static void take_option(struct job *job, char *option)
 		job->mutant = number;
 	else if (!strcmp(option, "cache"))
 		job->cache = number;
+	else if (!strcmp(option, "subclusters"))
+		job->subclusters = true;
 	else if (!strcmp(option, "buffered"))
 		job->buffered = true;
 	else if (!strcmp(option, "no-fallocate"))
@@ -421,24 +425,17 @@ static int detach(int index)
 	return 0;
 }
 
-/* What operations begin and end with: a cluster, or, where there are some, a subcluster. */
-static uint32_t unit_sectors(const char *path, uint64_t seed)
+static uint32_t cluster_sectors(const char *path)
 {
-	union {
-		struct qcow2_disk_header header;
-		char bytes[SECTOR];
-	} start;
+	char buf[SECTOR];
 	struct qcow2_fault why;
 	uint32_t size;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || read(fd, &start, sizeof(start)) != sizeof(start) ||
-	    qcow2_header_probe(&start, sizeof(start), &size, &why))
+	if (fd < 0 || read(fd, buf, sizeof(buf)) != sizeof(buf) ||
+	    qcow2_header_probe(buf, sizeof(buf), &size, &why))
 		die("%s is no image", path);
 	close(fd);
-	if (be32_to_cpu(start.header.version) >= 3 && seed % 3 &&
-	    be64_to_cpu(start.header.incompatible_features) & QCOW2_INCOMPAT_EXTL2)
-		size /= QCOW2_EXTL2_SUBCLUSTERS;
 	return size / SECTOR;
 }
 
@@ -472,13 +469,17 @@ static bool record(struct job *job)
 {
 	bool block = is_store(job, "block");
 	struct workload w = {
-		.cluster = unit_sectors(job->image, job->seed), .ops = job->ops, .threads = job->threads,
+		.cluster = cluster_sectors(job->image), .ops = job->ops, .threads = job->threads,
 		.most = job->most, .seed = job->seed, .run = job->seed & 0x7fffffff,
 	};
 	int index = -1, err;
 	unsigned int failed;
 	char text[64];
 
+	if (job->subclusters) {
+		w.whole = w.cluster;
+		w.cluster /= QCOW2_EXTL2_SUBCLUSTERS;
+	}
 	find_size(job);
 	if (block)
 		block_start(job);
