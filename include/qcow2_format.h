@@ -136,6 +136,10 @@ enum qcow2_feature_type {
 #define QCOW2_L1_RESERVED_MASK		0x7f000000000001ffULL
 #define QCOW2_L2_RESERVED_MASK		0x3f000000000001feULL
 
+/* Section "Extended L2 Entries": the bits of the second word. */
+#define QCOW2_EXTL2_SUBCLUSTERS		32U
+#define QCOW2_EXTL2_ZERO_SHIFT		32
+
 /* Section "Snapshots": the fixed part of an entry; extra data, ID and name follow. */
 struct qcow2_disk_snapshot {
 	__be64 l1_table_offset;
@@ -212,6 +216,9 @@ struct qcow2_header {
 	/* Derived: how a guest offset splits, and how a compressed entry does. */
 	u32 l2_bits;			/* log2 of the entries in an L2 table */
 	u32 l2_entry_size;		/* bytes: 8, or 16 with extended L2 */
+	u32 subclusters;		/* of a cluster: 1, or 32 with extended L2 */
+	u32 subcluster_bits;		/* log2 of their size */
+	u32 subcluster_size;
 	u32 l1_entries_needed;		/* for @size; l1_size is at least this */
 	u32 csize_shift;		/* 62 - (cluster_bits - 8) */
 	u64 csize_mask;
@@ -226,7 +233,7 @@ struct qcow2_header {
 };
 
 /**
- * enum qcow2_cluster_type - what an L2 entry says of its cluster
+ * enum qcow2_cluster_type - what an L2 entry says of a subcluster
  * @QCOW2_CLUSTER_UNALLOCATED: ask the backing file.
  * @QCOW2_CLUSTER_ZERO_PLAIN: reads as zeros, no host cluster.
  * @QCOW2_CLUSTER_ZERO_ALLOC: reads as zeros, a host cluster is kept.
@@ -242,25 +249,46 @@ enum qcow2_cluster_type {
 };
 
 /**
+ * struct qcow2_l2_entry - an L2 entry, in CPU byte order
+ * @word: the standard entry, or the first half of an extended one.
+ * @bitmap: the second half; 0 in a standard one.
+ */
+struct qcow2_l2_entry {
+	u64 word;
+	u64 bitmap;
+};
+
+/**
  * struct qcow2_cluster - an L2 entry, decoded
- * @type: see enum qcow2_cluster_type.
+ * @compressed: a compressed stream; the bitmaps are 0 then.
  * @copied: the refcount is exactly one.
  * @host_off: bytes; of the cluster (a multiple of the cluster size), or of the
- *	first byte of a compressed stream (any value).
+ *	first byte of a compressed stream (any value); 0 where there is none.
  * @csize: bytes that a compressed stream occupies at most: up to the end of its
  *	last 512-byte sector. May reach past the end of the file.
+ * @alloc: bit n: the bytes of subcluster n are in the cluster.
+ * @zero: bit n: subcluster n reads as zeros. Never a bit of @alloc.
+ *
+ * With standard entries the cluster is its only subcluster. What is in neither bitmap is
+ * not allocated, whether there is a host cluster or not.
  */
 struct qcow2_cluster {
-	enum qcow2_cluster_type type;
+	bool compressed;
 	bool copied;
 	u64 host_off;
 	u32 csize;
+	u32 alloc;
+	u32 zero;
 };
 
-/** qcow2_cluster_is_allocated() - does an entry refer to a place in the file? */
-static inline bool qcow2_cluster_is_allocated(const struct qcow2_cluster *c)
+/** qcow2_subcluster_type() - of subcluster @sc. */
+static inline enum qcow2_cluster_type qcow2_subcluster_type(const struct qcow2_cluster *c, u32 sc)
 {
-	return c->type != QCOW2_CLUSTER_UNALLOCATED && c->type != QCOW2_CLUSTER_ZERO_PLAIN;
+	if (c->compressed)
+		return QCOW2_CLUSTER_COMPRESSED;
+	if (c->zero >> sc & 1)
+		return c->host_off ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
+	return c->alloc >> sc & 1 ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
 }
 
 /**
@@ -327,16 +355,25 @@ int qcow2_l1_decode(const struct qcow2_header *h, u64 entry, u64 *l2_off,
 		    struct qcow2_fault *fault);
 
 /**
- * qcow2_l2_decode() - check and take apart a standard (8-byte) L2 entry
+ * qcow2_l2_decode() - check and take apart an L2 entry
  * @h: the image's header.
- * @entry: in CPU byte order.
+ * @entry: as the header's l2_entry_size has it.
  * @c: (out) what it says.
  * @fault: (out) filled in on error.
  *
  * Context: any. Return: 0, -EINVAL.
  */
-int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
-		    struct qcow2_fault *fault);
+int qcow2_l2_decode(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+		    struct qcow2_cluster *c, struct qcow2_fault *fault);
+
+/** qcow2_l2_encode() - the opposite, but for compressed clusters. Context: any. */
+struct qcow2_l2_entry qcow2_l2_encode(const struct qcow2_header *h, const struct qcow2_cluster *c);
+
+/** qcow2_subcluster_mask() - the bits of subclusters @first to @end - 1. Context: any. */
+static inline u32 qcow2_subcluster_mask(u32 first, u32 end)
+{
+	return (u32)((1ULL << end) - (1ULL << first));
+}
 
 /**
  * qcow2_reftable_decode() - check an entry of the refcount table

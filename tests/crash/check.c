@@ -139,29 +139,33 @@ static void walk_l2(struct walk *w, uint64_t l2_off, bool active)
 	struct qcow2_cluster c;
 	struct qcow2_fault why;
 
-	for (uint64_t off = l2_off; off < l2_off + w->h->cluster_size; off += 8) {
-		uint64_t entry = image_be64(w->img, off);
+	for (uint64_t off = l2_off; off < l2_off + w->h->cluster_size; off += w->h->l2_entry_size) {
+		struct qcow2_l2_entry entry = image_l2_entry(w->img, w->h, off);
 
-		if (!entry)
+		if (!entry.word && !entry.bitmap)
 			continue;
 		if (qcow2_l2_decode(w->h, entry, &c, &why)) {
-			bool lenient = w->h->version < 3 && entry & QCOW2_ENTRY_ZERO;
+			/* These QEMU does not mind. */
+			bool lenient = entry.word & QCOW2_ENTRY_ZERO &&
+				       !(entry.word & QCOW2_L2_RESERVED_MASK) &&
+				       (w->h->version < 3 || w->h->subclusters > 1);
 
 			fault(w->check, lenient ? &w->check->strict : &w->check->corruptions,
-			      "%s: %llx", why.sentence, (unsigned long long)entry);
+			      "%s: %llx %llx", why.sentence, (unsigned long long)entry.word,
+			      (unsigned long long)entry.bitmap);
 			continue;
 		}
-		if (c.type == QCOW2_CLUSTER_COMPRESSED) {
+		if (c.compressed) {
 			uint64_t start = c.host_off & ~(uint64_t)(SECTOR - 1);
 
-			if (entry & QCOW2_ENTRY_COPIED)
+			if (entry.word & QCOW2_ENTRY_COPIED)
 				corrupt(w, "COPIED in a compressed entry: %llx",
-					(unsigned long long)entry);
+					(unsigned long long)entry.word);
 			refer(w, start, c.host_off + c.csize - start, USE_COMPRESSED);
 		} else if (c.host_off) {
 			refer(w, c.host_off, w->h->cluster_size, use);
 			if (active)
-				check_copied(w, entry, c.host_off, "an L2");
+				check_copied(w, entry.word, c.host_off, "an L2");
 		}
 	}
 }
@@ -353,11 +357,10 @@ static void visit_l2(const struct image *img, const struct qcow2_header *h, uint
 	struct qcow2_fault why;
 
 	visit(data, l2_off, h->cluster_size);
-	for (uint64_t off = l2_off; off < l2_off + h->cluster_size; off += 8) {
-		if (qcow2_l2_decode(h, image_be64(img, off), &c, &why) || !c.host_off)
+	for (uint64_t off = l2_off; off < l2_off + h->cluster_size; off += h->l2_entry_size) {
+		if (qcow2_l2_decode(h, image_l2_entry(img, h, off), &c, &why) || !c.host_off)
 			continue;
-		visit(data, c.host_off,
-		      c.type == QCOW2_CLUSTER_COMPRESSED ? c.csize : h->cluster_size);
+		visit(data, c.host_off, c.compressed ? c.csize : h->cluster_size);
 	}
 }
 

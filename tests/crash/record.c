@@ -12,6 +12,7 @@
  *	OPTIONS	with a comma between, or -:
  *		ops=N threads=N		of the workload
  *		most=SECTORS		of its longest write
+ *		subclusters		it goes by these, not by clusters
  *		hold=PERCENT		requests that recfs does later than others
  *		slow=PERCENT		operations that others are made to overtake (4; 0 without hold)
  *		cache=BYTES		for table slices
@@ -110,6 +111,7 @@ struct job {
 	uint64_t room;
 	unsigned int mutant;
 	uint64_t cache;
+	bool subclusters;
 	bool buffered;
 	bool no_fallocate;
 	bool no_punch;
@@ -152,6 +154,8 @@ static void take_option(struct job *job, char *option)
 		job->mutant = number;
 	else if (!strcmp(option, "cache"))
 		job->cache = number;
+	else if (!strcmp(option, "subclusters"))
+		job->subclusters = true;
 	else if (!strcmp(option, "buffered"))
 		job->buffered = true;
 	else if (!strcmp(option, "no-fallocate"))
@@ -472,6 +476,10 @@ static bool record(struct job *job)
 	unsigned int failed;
 	char text[64];
 
+	if (job->subclusters) {
+		w.whole = w.cluster;
+		w.cluster /= QCOW2_EXTL2_SUBCLUSTERS;
+	}
 	find_size(job);
 	if (block)
 		block_start(job);

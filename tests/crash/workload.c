@@ -141,6 +141,19 @@ static void draw_slow(struct thread *t, struct op *op)
 	}
 }
 
+/* All of its cluster goes, but for the subcluster that a slow request is at. */
+static void plan_neighbours_go(struct thread *t, uint64_t lba)
+{
+	const struct workload *w = t->shared->w;
+	uint64_t start = lba / w->whole * w->whole, sub = lba / w->cluster * w->cluster;
+	uint64_t behind = sub + w->cluster;
+
+	if (behind < start + w->whole)
+		plan(t, OP_DISCARD, behind, start + w->whole - behind);
+	if (start < sub)
+		plan(t, OP_DISCARD, start, sub - start);
+}
+
 /* Somebody's request is slow. */
 static void plan_overtaking(struct thread *t, uint64_t lba)
 {
@@ -153,6 +166,10 @@ static void plan_overtaking(struct thread *t, uint64_t lba)
 	plan(t, OP_WRITE, any_place(t), w->cluster);
 	plan(t, OP_WRITE, any_place(t), 1);
 	plan(t, OP_FLUSH, 0, 0);
+	if (w->whole && below(t, 2)) {
+		plan_neighbours_go(t, lba);
+		return;
+	}
 	plan(t, OP_WRITE, any_place(t), w->cluster);
 	plan(t, OP_FLUSH, 0, 0);
 	plan(t, OP_DISCARD, lba / w->cluster * w->cluster, w->cluster);
@@ -184,6 +201,8 @@ static void draw(struct thread *t, struct op *op)
 	}
 	if (op->type == OP_READ && most > MOST_READ)
 		most = MOST_READ;
+	if (op->type == OP_DISCARD)
+		most = w->sectors;
 	op->count = op->count < most ? op->count : most;
 	op->lba %= w->sectors;
 	if (op->count > w->sectors - op->lba)

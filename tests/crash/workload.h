@@ -14,7 +14,8 @@
  * struct workload - what to do
  * @fd: the disk, open with O_DIRECT.
  * @sectors: of the disk.
- * @cluster: sectors of a cluster: where many operations begin and end.
+ * @cluster: sectors of a cluster, or subcluster: where many operations begin and end.
+ * @whole: sectors of a cluster of which @cluster is a part; or 0.
  * @ops: operations in all.
  * @threads: that share them.
  * @most: sectors of the longest write.
@@ -28,6 +29,7 @@ struct workload {
 	int fd;
 	uint64_t sectors;
 	uint32_t cluster;
+	uint32_t whole;
 	unsigned int ops;
 	unsigned int threads;
 	uint32_t most;

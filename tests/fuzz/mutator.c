@@ -171,7 +171,7 @@ static void mutate_l1(struct mutator *m)
 /* Where an L2 entry lies; one that is in use if there is one nearby. */
 static size_t pick_l2_entry(struct mutator *m, u64 flag)
 {
-	size_t entries = m->h.cluster_size / 8;
+	size_t entries = 1U << m->h.l2_bits, size = m->h.l2_entry_size;
 	size_t table, i, n;
 
 	if (!m->l2_table_count)
@@ -179,12 +179,12 @@ static size_t pick_l2_entry(struct mutator *m, u64 flag)
 	table = m->l2_tables[below(m, m->l2_table_count)];
 	i = below(m, entries);
 	for (n = 0; n < entries; n++, i = (i + 1) % entries) {
-		u64 entry = get(m, table + i * 8, 8);
+		u64 entry = get(m, table + i * size, 8);
 
 		if (flag ? (entry & flag) : entry)
 			break;
 	}
-	return table + i * 8;
+	return table + i * size;
 }
 
 static void mutate_l2(struct mutator *m)
@@ -197,6 +197,35 @@ static void mutate_l2(struct mutator *m)
 	entry = evil_entry(m, get(m, off, 8));
 	put(m, off, 8, entry);
 	say(m, "L2 entry at %zu=%#llx; ", off, (unsigned long long)entry);
+}
+
+/* The second half of an extended entry. */
+static void mutate_bitmap(struct mutator *m)
+{
+	size_t off = pick_l2_entry(m, 0) + 8;
+	u64 bitmap = get(m, off, 8), bit = 1ULL << below(m, 64);
+
+	if (m->h.subclusters == 1 || off == 8)
+		return;
+	switch (below(m, 6)) {
+	case 0:
+		bitmap = 0;
+		break;
+	case 1:
+		bitmap = ~0ULL;
+		break;
+	case 2:
+		bitmap = next_random(m);
+		break;
+	case 3:
+		bitmap = bitmap << 32 | bitmap >> 32;
+		break;
+	default:
+		bitmap ^= bit;
+		break;
+	}
+	put(m, off, 8, bitmap);
+	say(m, "bitmap at %zu=%#llx; ", off, (unsigned long long)bitmap);
 }
 
 static void mutate_compressed_entry(struct mutator *m)
@@ -282,7 +311,7 @@ void mutator_apply(struct mutator *m, u64 seed, u64 number)
 {
 	static void (*const kinds[])(struct mutator *) = {
 		mutate_header, mutate_header, mutate_extensions, mutate_l1, mutate_l2, mutate_l2,
-		mutate_compressed_entry, mutate_stream, mutate_stream, mutate_anything, cut_file,
+		mutate_bitmap, mutate_compressed_entry, mutate_stream, mutate_stream, mutate_anything, cut_file,
 	};
 	u64 edits;
 

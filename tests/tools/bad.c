@@ -122,8 +122,13 @@ static void read_disk(const struct row *row, const struct image *image, int inde
 	if (row->outcome == ERROR && row->guest == EVERYTHING) {
 		read_cluster(row, image, disk, VICTIM, log);
 	} else {
-		for (int guest = 0; guest < GUEST_CLUSTERS; guest++)
+		for (int guest = 0; guest < GUEST_CLUSTERS; guest++) {
+			/* What shares the faulty entry says the same. */
+			if (row->extended && row->outcome == ERROR && guest != row->guest &&
+			    guest / X_PER_CLUSTER == row->guest / X_PER_CLUSTER)
+				continue;
 			read_cluster(row, image, disk, guest, log);
+		}
 	}
 	close(disk);
 }

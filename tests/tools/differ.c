@@ -38,6 +38,7 @@
 #include "differ.h"
 #include "filler.h"
 #include "image.h"
+#include "qcow2_format.h"
 #include "qemu.h"
 
 #define FILLER "filler"
@@ -85,13 +86,17 @@ static void detach(struct disk *disk, int index)
 static void read_geometry(struct disk *disk, const struct image_copy *copy)
 {
 	int fd = image_open_at(copy->dir, image_top(copy), O_RDONLY);
-	unsigned char header[24];
+	unsigned char header[80];
 
 	if (rig_pread(fd, header, sizeof(header), 0))
 		die("%s: no header", disk->name);
 	close(fd);
 	disk->is_v2 = header[7] == 2;
 	disk->cluster_size = 1U << header[23];
+	/* The lowest byte of incompatible_features, in version 3. */
+	disk->subcluster_size = disk->cluster_size;
+	if (!disk->is_v2 && header[79] & QCOW2_INCOMPAT_EXTL2)
+		disk->subcluster_size /= 32;
 	disk->has_backing = copy->image->layer_count > 1;
 }
 
@@ -243,6 +248,7 @@ static void run_device(const char *path)
 		.threads = thread_count,
 		.seed = seed,
 		.cluster_size = 4096,
+		.subcluster_size = 4096,
 		.is_other = true,
 	};
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

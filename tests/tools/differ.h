@@ -10,6 +10,7 @@
  * @name: of the image, for messages.
  * @path: the block device.
  * @cluster_size: bytes.
+ * @subcluster_size: what is discarded at a time, bytes; the same with standard L2 entries.
  * @is_v2: no zero clusters: with a backing file, discards must do nothing.
  * @has_backing: there are layers below.
  * @no_discard: attached so that discards are refused.
@@ -25,6 +26,7 @@ struct disk {
 	const char *name;
 	char path[64];
 	uint32_t cluster_size;
+	uint32_t subcluster_size;
 	bool is_v2;
 	bool has_backing;
 	bool no_discard;
