@@ -100,6 +100,19 @@ static void release_freed(struct qcow2_shadow *s, u64 region, const struct block
 	}
 }
 
+/* All that the old state used and the new one does not. */
+static void release_all_freed(struct qcow2_shadow *s)
+{
+	unsigned long region;
+	struct block *b;
+
+	xa_for_each(&s->blocks, region, b) {
+		if (b->dirty)
+			release_freed(s, region, b);
+		cond_resched();
+	}
+}
+
 /* Nothing came of it: what was taken is free as before, but no longer blank. */
 static void give_up(struct qcow2_shadow *s, u64 region, const struct block *b)
 {
@@ -119,10 +132,10 @@ void qcow2_shadow_end(struct qcow2_shadow *s)
 	struct block *b;
 	unsigned long region;
 
+	if (s->switched)
+		release_all_freed(s);
 	xa_for_each(&s->blocks, region, b) {
-		if (b->dirty && s->switched)
-			release_freed(s, region, b);
-		else if (b->dirty)
+		if (b->dirty && !s->switched)
 			give_up(s, region, b);
 		free_block(b);
 		cond_resched();
@@ -421,8 +434,11 @@ static void adopt_roots(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 
 int qcow2_shadow_switch(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 {
-	int err = place_table(s) ?: write_blocks(s) ?: write_roots(s, roots);
+	int err = place_table(s) ?: write_blocks(s);
 
+	if (!err && qcow2_is_mutant(SWITCH_PUNCHED))
+		release_all_freed(s);
+	err = err ?: write_roots(s, roots);
 	if (!err)
 		adopt_roots(s, roots);
 	return err;

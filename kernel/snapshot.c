@@ -6,6 +6,7 @@
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 
+#include "mutant.h"
 #include "snapshot.h"
 
 /* Section "Snapshots": the extra data that are known. */
@@ -313,7 +314,7 @@ static int write_l2(struct change *c, __be64 *l1_entry)
  */
 static int adopt_l2(struct change *c, __be64 *l1_entry)
 {
-	const __be64 copied = cpu_to_be64(QCOW2_ENTRY_COPIED);
+	const __be64 copied = qcow2_is_mutant(STILL_COPIED) ? 0 : cpu_to_be64(QCOW2_ENTRY_COPIED);
 	bool change = false;
 	u64 off;
 	u32 i;
