@@ -272,7 +272,11 @@ int qcow2_shadow_take(struct qcow2_shadow *s, u64 nr, u64 *start)
 	s->top = max(s->top, s->cursor);
 	if (qcow2_overlap_add(&s->l->overlap, *start << bits, nr << bits) == -EEXIST)
 		return -EUCLEAN;
-	return change_refs(s, *start, nr, 1, true);
+	err = change_refs(s, *start, nr, 1, true);
+	/* Those whose refcounts cannot be read nobody would give up later. */
+	if (err)
+		qcow2_overlap_remove(&s->l->overlap, *start << bits, nr << bits);
+	return err;
 }
 
 /* --- the switch -------------------------------------------------------------------------------- */
