@@ -278,11 +278,7 @@ void qcow2_alloc_stopped(struct qcow2_alloc *a)
 
 /* --- filling the pool -------------------------------------------------------------------- */
 
-/*
- * Let the file grow by @want clusters, or by what there is room for. Space is reserved
- * where the file system can do that.
- */
-static int grow(struct qcow2_alloc *a, u64 want)
+int qcow2_alloc_extend(struct qcow2_alloc *a, u64 want)
 {
 	u64 size = a->end << a->h->cluster_bits;
 	u64 nr = max(want, clamp(size / 8, MIN_GROWTH, MAX_GROWTH) >> a->h->cluster_bits);
@@ -311,7 +307,7 @@ static int add_blocks(struct qcow2_alloc *a, const struct qcow2_run *run)
 
 	err = qcow2_refcount_add_blocks(a->refs, run->start, run->start + run->nr, a->end, &need);
 	if (err == -ENOSPC && need > a->end)
-		return grow(a, need - a->end);
+		return qcow2_alloc_extend(a, need - a->end);
 	/* What was written before an error is no longer fresh. */
 	if (err && run->start >= a->fresh)
 		a->fresh = a->end;
@@ -365,7 +361,7 @@ static int find_run(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 				return 0;
 			err = add_blocks(a, run);
 		} else if (err == -ENOSPC) {
-			err = grow(a, 1);
+			err = qcow2_alloc_extend(a, 1);
 			/* Then rather search all that is left. */
 			if (err && a->next < min(a->fresh, a->end)) {
 				slices = SEARCH_SLICES;
@@ -508,15 +504,9 @@ static void refill_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
-int qcow2_alloc_extend(struct qcow2_alloc *a, u64 nr)
-{
-	return grow(a, nr);
-}
-
 void qcow2_alloc_used_up_to(struct qcow2_alloc *a, u64 cluster)
 {
-	if (a->fresh < cluster)
-		a->fresh = cluster;
+	a->fresh = max(a->fresh, cluster);
 }
 
 /* --- freeing ----------------------------------------------------------------------------- */
@@ -743,12 +733,12 @@ void qcow2_alloc_released(struct qcow2_alloc *a, u64 start, u64 nr)
 
 static bool anything_freed(struct qcow2_alloc *a)
 {
-	bool any;
+	u32 freed;
 
 	spin_lock_irq(&a->lock);
-	any = a->freed;
+	freed = a->freed;
 	spin_unlock_irq(&a->lock);
-	return any;
+	return freed;
 }
 
 int qcow2_alloc_settle(struct qcow2_alloc *a)
@@ -805,5 +795,6 @@ int qcow2_alloc_finish(struct qcow2_alloc *a)
 	a->finishing = true;
 	spin_unlock_irq(&a->lock);
 	flush_work(&a->refill);
-	return qcow2_alloc_settle(a) ?: empty_pool(a) ?: qcow2_commit_wait(a->commit) ?: cut_tail(a);
+	return qcow2_alloc_settle(a) ?: empty_pool(a) ?:
+	       qcow2_commit_wait(a->commit) ?: cut_tail(a);
 }

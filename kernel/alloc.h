@@ -183,10 +183,10 @@ int qcow2_alloc_finish(struct qcow2_alloc *a);
 int qcow2_alloc_settle(struct qcow2_alloc *a);
 
 /**
- * qcow2_alloc_extend() - let the file grow by @nr clusters or more
- * Context: may sleep, under @a->refs->lock. Return: 0, -ENOSPC, or another errno.
+ * qcow2_alloc_extend() - let the file grow by @want clusters or more
+ * Space is reserved where the file system can do that. Context: may sleep, under @a->refs->lock. Return: 0, -ENOSPC, or another errno.
  */
-int qcow2_alloc_extend(struct qcow2_alloc *a, u64 nr);
+int qcow2_alloc_extend(struct qcow2_alloc *a, u64 want);
 
 /**
  * qcow2_alloc_used_up_to() - clusters below @cluster may have been written

@@ -86,7 +86,7 @@ static void free_block(struct block *b)
 static void release_freed(struct qcow2_shadow *s, u64 region, const struct block *b)
 {
 	u32 order = s->l->h.refcount_order;
-	u64 n = refs_per_block(s), i, first = 0;
+	u64 n = refs_per_block(s), base = region * n, i, first = 0;
 	bool free;
 
 	for (i = 0; i <= n; i++) {
@@ -94,8 +94,7 @@ static void release_freed(struct qcow2_shadow *s, u64 region, const struct block
 		if (free)
 			continue;
 		if (first < i)
-			qcow2_alloc_released(&s->l->alloc, (region << refs_of(s)->block_bits) + first,
-					     i - first);
+			qcow2_alloc_released(&s->l->alloc, base + first, i - first);
 		first = i + 1;
 	}
 }
@@ -156,7 +155,8 @@ static int load_block(struct qcow2_shadow *s, u64 region, struct block *b)
 	u64 i;
 
 	if (region < r->table.nr &&
-	    qcow2_reftable_decode(&s->l->h, qcow2_table_get(&r->table, region), &b->old_off, &fault))
+	    qcow2_reftable_decode(&s->l->h, qcow2_table_get(&r->table, region), &b->old_off,
+				  &fault))
 		return -EUCLEAN;
 	b->refs = kvzalloc(size, GFP_KERNEL);
 	b->used = kvcalloc(BITS_TO_LONGS(refs_per_block(s)), sizeof(long), GFP_KERNEL);
@@ -233,7 +233,7 @@ int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
 	return 0;
 }
 
-/* --- space ------------------------------------------------------------------------------------- */
+/* --- space ------------------------------------------------------------------------------ */
 
 /*
  * Clusters that are free in the old state; what the new one frees is still needed. The
@@ -248,7 +248,8 @@ static int find_free(struct qcow2_shadow *s, u64 nr, u64 *start)
 
 	for (;;) {
 		any = UINT_MAX;
-		err = qcow2_refcount_find_free(refs_of(s), s->cursor, a->end, nr, &any, start, &got);
+		err = qcow2_refcount_find_free(refs_of(s), s->cursor, a->end, nr, &any, start,
+					       &got);
 		if (err || got == nr)
 			return err;
 		s->cursor = *start;
@@ -279,7 +280,7 @@ int qcow2_shadow_take(struct qcow2_shadow *s, u64 nr, u64 *start)
 	return err;
 }
 
-/* --- the switch -------------------------------------------------------------------------------- */
+/* --- the switch ------------------------------------------------------------------------- */
 
 /* A new place for each block that changes. That changes others, so: until none is left. */
 static int place_blocks(struct qcow2_shadow *s)

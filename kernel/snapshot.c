@@ -43,7 +43,8 @@ struct snapshots {
 	u32 nr;
 };
 
-#define MAX_ENTRY	(sizeof(struct qcow2_disk_snapshot) + QCOW2_MAX_SNAPSHOT_EXTRA + 2 * (U16_MAX + 1))
+#define MAX_ENTRY	(sizeof(struct qcow2_disk_snapshot) + QCOW2_MAX_SNAPSHOT_EXTRA +	\
+			 2 * (U16_MAX + 1))
 #define MAX_TABLE	(1024U * QCOW2_MAX_SNAPSHOTS)
 
 /* --- the table ------------------------------------------------------------------------------- */
@@ -215,7 +216,7 @@ static void remove_entry(struct snapshots *t, const struct entry *e)
 	t->nr--;
 }
 
-/* --- the mapping ------------------------------------------------------------------------------- */
+/* --- the mapping ------------------------------------------------------------------------ */
 
 /**
  * struct change - a change of snapshots that is being made
@@ -386,7 +387,7 @@ static int mark_l2(struct change *c, __be64 *l1_entry)
 	return err;
 }
 
-/* --- a change ------------------------------------------------------------------------------------ */
+/* --- a change --------------------------------------------------------------------------- */
 
 static u64 clusters_for(const struct change *c, u64 bytes)
 {
@@ -490,7 +491,7 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more snapshot: see qemu-img amend -o refcount_bits";
+		return "refcounts of this width cannot count one more: see qemu-img amend -o refcount_bits";
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:
