@@ -6,6 +6,7 @@
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 
+#include "mutant.h"
 #include "snapshot.h"
 
 /* Section "Snapshots": the extra data that are known. */
@@ -224,7 +225,7 @@ static void remove_entry(struct snapshots *t, const struct entry *e)
 	t->nr--;
 }
 
-/* --- the mapping ---------------------------------------------------------------------- */
+/* --- the mapping ------------------------------------------------------------------------ */
 
 /**
  * struct change - a change of snapshots that is being made
@@ -335,7 +336,7 @@ static int write_l2(struct change *c, __be64 *l1_entry)
  */
 static int adopt_l2(struct change *c, __be64 *l1_entry)
 {
-	const __be64 copied = cpu_to_be64(QCOW2_ENTRY_COPIED);
+	const __be64 copied = qcow2_is_mutant(STILL_COPIED) ? 0 : cpu_to_be64(QCOW2_ENTRY_COPIED);
 	bool change = false;
 	u64 off;
 	u32 i;
@@ -345,8 +346,7 @@ static int adopt_l2(struct change *c, __be64 *l1_entry)
 		return err;
 	err = count_entries(c, 1);
 	for (i = 0; i < l2_entries(c); i++) {
-		if (*entry_at(c, i) & copied)
-			change = true;
+		change |= !!(*entry_at(c, i) & copied);
 		*entry_at(c, i) &= ~copied;
 	}
 	if (err || change)
@@ -408,7 +408,7 @@ static int mark_l2(struct change *c, __be64 *l1_entry)
 	return err;
 }
 
-/* --- a change ------------------------------------------------------------------------- */
+/* --- a change --------------------------------------------------------------------------- */
 
 static u64 clusters_for(const struct change *c, u64 bytes)
 {
@@ -512,7 +512,7 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more snapshot: see qemu-img amend";
+		return "refcounts of this width cannot count one more: see qemu-img amend -o refcount_bits";
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:

@@ -197,12 +197,17 @@ static void walk_l1(struct walk *w, uint64_t l1_off, uint64_t entries, bool acti
 
 /**
  * struct snapshot - what an entry of the snapshot table says
+ * @size: of its disk; 0 where the entry does not say.
+ * @name, @name_len: where its name is.
  * @next: where the next one begins.
  * @end: where this one ends.
  */
 struct snapshot {
 	uint64_t l1_off;
 	uint64_t l1_entries;
+	uint64_t size;
+	uint64_t name;
+	uint64_t name_len;
 	uint64_t next;
 	uint64_t end;
 };
@@ -210,11 +215,14 @@ struct snapshot {
 static void read_snapshot(const struct image *img, uint64_t off, struct snapshot *s)
 {
 	uint64_t sizes = image_be64(img, off + 8);
-	uint64_t name_lens = (sizes >> 16 & 0xffff) + (sizes & 0xffff);
+	uint64_t extra = (uint32_t)image_be64(img, off + 32);
 
 	s->l1_off = image_be64(img, off);
 	s->l1_entries = sizes >> 32;
-	s->end = off + 40 + (uint32_t)image_be64(img, off + 32) + name_lens;
+	s->size = extra < 16 ? 0 : image_be64(img, off + 48) / SECTOR * SECTOR;
+	s->name = off + 40 + extra + (sizes >> 16 & 0xffff);
+	s->name_len = sizes & 0xffff;
+	s->end = s->name + s->name_len;
 	s->next = (s->end + 7) & ~7ULL;
 }
 
@@ -383,4 +391,26 @@ void check_snapshot_ranges(const struct image *img, const struct qcow2_header *h
 				visit_l2(img, h, l2_off, visit, data);
 		}
 	}
+}
+
+unsigned int check_list_snapshots(const struct image *img, const struct qcow2_header *h,
+				  struct check_snapshot *list, unsigned int max)
+{
+	uint64_t off = h->snapshots_offset;
+	struct snapshot s;
+	unsigned int i;
+
+	for (i = 0; i < h->nb_snapshots && i < max; i++, off = s.next) {
+		size_t room = sizeof(list[i].name) - 1;
+
+		read_snapshot(img, off, &s);
+		memset(list[i].name, 0, sizeof(list[i].name));
+		image_read(img, s.name, list[i].name, s.name_len < room ? s.name_len : room);
+		list[i].header = *h;
+		list[i].header.l1_table_offset = s.l1_off;
+		list[i].header.l1_size = s.l1_entries;
+		if (s.size)
+			list[i].header.size = s.size;
+	}
+	return i;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What is done to the disk: writes, zeroes, discards, flushes and reads by several threads, that
- * get into each other's way. All of it stands in the marks; a seed says all but who comes first.
+ * get into each other's way; and snapshots, one at a time. All of it stands in the marks; a seed says all but who comes first.
  */
 #ifndef CRASH_WORKLOAD_H
 #define CRASH_WORKLOAD_H
@@ -23,6 +23,9 @@
  * @run: a number for this run's sectors, see sector.h.
  * @ctl: of recfs, or -1.
  * @slow: percent of operations that recfs shall hold while others overtake them.
+ * @index: of the device.
+ * @snapshots: percent of operations that create, apply or delete a snapshot.
+ * @had: names of those that the image has, with + between.
  * @event: called when @event_at operations have started, by one of the threads; or NULL.
  */
 struct workload {
@@ -38,6 +41,9 @@ struct workload {
 	struct marks marks;
 	int ctl;
 	unsigned int slow;
+	int index;
+	unsigned int snapshots;
+	const char *had;
 	void (*event)(void *data);
 	void *event_data;
 	unsigned int event_at;

@@ -15,6 +15,7 @@
 #include "rig.h"
 
 #define MAX_LEN		(2U << 20)
+#define SNAPSHOT_EVERY	100	/* operations, or so, a change of snapshots */
 #define PHASE		128	/* operations of a thread before all move elsewhere */
 
 struct worker {
@@ -386,6 +387,11 @@ static void *work(void *data)
 	for (w->op = 0; w->op < w->ops && !disk->failed; w->op++) {
 		const struct kind *kind = pick_kind(w);
 
+		if (rig_random(&w->random) % SNAPSHOT_EVERY == 0) {
+			oracle_claim(&disk->oracle, w->id, 0, UINT64_MAX, true);
+			disk_change_snapshots(disk, rig_random(&w->random));
+			oracle_release(&disk->oracle, w->id);
+		}
 		pick_place(w, &off, &len);
 		w->buf = memory + rig_random(&w->random) % 8 * SECTOR;
 		oracle_claim(&disk->oracle, w->id, off, len, kind->changes);
