@@ -92,6 +92,30 @@ int qcow2_devices_open_image(const struct qcow2_devices *devices, const char *na
 	return open_top_of(*device, policy, chain, err);
 }
 
+void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *otherwise,
+			       struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_devices devices;
+	struct qcow2_error ignored;
+	bool is_top, writable;
+
+	if (qcow2_devices_read(&devices, &ignored))
+		devices.count = 0;
+	for (device = devices.list; device < devices.list + devices.count; device++) {
+		if (!qcow2_device_has(device, &layer->st))
+			continue;
+		is_top = qcow2_device_is_of(device, &layer->st);
+		writable = is_top && !(device->flags & QCOW2BLK_F_READ_ONLY);
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				"it is %s %s; detach that first%s",
+				is_top ? "attached as" : "a backing file of",
+				qcow2_node_path(device->index, path), writable ? "" : otherwise);
+	}
+	qcow2_devices_free(&devices);
+}
+
 static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
 {
 	struct json_object *o = json_object_new_object();

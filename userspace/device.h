@@ -94,6 +94,15 @@ bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat 
 bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *st);
 
 /**
+ * qcow2_device_explain_lock() - a layer cannot be locked: is it a device of ours that has it?
+ * @layer: the layer.
+ * @otherwise: what else the user can do where the device only reads it: ", or ...".
+ * @err: filled in anew if so.
+ */
+void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *otherwise,
+			       struct qcow2_error *err);
+
+/**
  * qcow2_device_json() - describe a device
  * @device: the device.
  *

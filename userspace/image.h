@@ -92,6 +92,17 @@ int qcow2_image_check_supported(const struct qcow2_image *image, const char *fil
 				struct qcow2_error *err);
 
 /**
+ * qcow2_image_check_known() - is all of this image known, if not supported by the module?
+ * @image: the image.
+ * @file: its name, for the error.
+ * @err: (out) filled in if there is an unknown incompatible feature.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_check_known(const struct qcow2_image *image, const char *file,
+			    struct qcow2_error *err);
+
+/**
  * qcow2_image_string() - a string of the header or an extension
  * @image: the image.
  * @span: where it stands.
@@ -164,5 +175,29 @@ void qcow2_image_bitmaps_free(struct qcow2_bitmap *bitmaps, uint32_t count);
  * Return: bytes read, less than @len only at the end of the file, or a negative errno.
  */
 ssize_t qcow2_image_pread(int fd, void *buf, size_t len, uint64_t off);
+
+/**
+ * qcow2_image_pwrite() - pwrite(2) until all is written
+ * @fd: the file.
+ * @file: its name, for the error.
+ * @buf: what.
+ * @len: bytes.
+ * @off: where to.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_pwrite(int fd, const char *file, const void *buf, size_t len, uint64_t off,
+		       struct qcow2_error *err);
+
+/**
+ * qcow2_image_fsync() - make what was written durable
+ * @fd: the file.
+ * @file: its name, for the error.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_fsync(int fd, const char *file, struct qcow2_error *err);
 
 #endif /* QCOW2CTL_IMAGE_H */
