@@ -302,10 +302,13 @@ static void print_flags(uint64_t features)
 		puts("The image is marked corrupt.");
 }
 
-static const char *remedy(const struct check *check)
+static const char *remedy(const struct check *check, const struct qcow2_layer *layer)
 {
 	if (check->repair == REPAIR_ALL)
 		return "";
+	if (!check->checker.found[QCOW2_FAULT_STRUCTURE] &&
+	    layer->image.header.incompatible_features & QCOW2_INCOMPAT_DIRTY)
+		return "; --repair rebuilds refcounts";
 	if (check->checker.found[QCOW2_FAULT_STRUCTURE])
 		return "; --repair=all tries qemu-img check -r all, or restore a backup";
 	return "; --repair=all corrects refcounts and flags";
@@ -321,7 +324,7 @@ static void print_verdict(const struct check *check, const struct qcow2_layer *l
 		       check->corruptions_fixed, check->leaks_fixed);
 	if (check->corruptions)
 		printf("%" PRIu64 " errors: data may be wrong, and what writes it may make it worse%s.\n",
-		       check->corruptions, online ? "" : remedy(check));
+		       check->corruptions, online ? "" : remedy(check, layer));
 	if (check->leaks && online)
 		printf("%" PRIu64 " clusters (%s) are in the device's reserve, or leaked: detach tells.\n",
 		       check->leaks, size);
@@ -371,6 +374,7 @@ static const struct qcow2_nl_device *find_writer(const struct qcow2_devices *dev
 {
 	const struct qcow2_nl_device *device;
 	struct stat st;
+	unsigned int i;
 	int index;
 
 	if (qcow2_node_parse(name, &index)) {
@@ -379,9 +383,11 @@ static const struct qcow2_nl_device *find_writer(const struct qcow2_devices *dev
 	}
 	if (stat(name, &st))
 		return NULL;
-	for (device = devices->list; device < devices->list + devices->count; device++)
+	for (i = 0; i < devices->count; i++) {
+		device = &devices->list[i];
 		if (qcow2_device_is_of(device, &st) && is_written(device))
 			return device;
+	}
 	return NULL;
 }
 

@@ -100,10 +100,12 @@ void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *othe
 	struct qcow2_devices devices;
 	struct qcow2_error ignored;
 	bool is_top, writable;
+	unsigned int i;
 
 	if (qcow2_devices_read(&devices, &ignored))
 		devices.count = 0;
-	for (device = devices.list; device < devices.list + devices.count; device++) {
+	for (i = 0; i < devices.count; i++) {
+		device = &devices.list[i];
 		if (!qcow2_device_has(device, &layer->st))
 			continue;
 		is_top = qcow2_device_is_of(device, &layer->st);
