@@ -192,7 +192,7 @@ static void test_others(void **state)
 	};
 
 	static const struct row snapshot[] = {
-		{ { NULL }, 1, "say what to do: list" },
+		{ { NULL }, 1, "say what to do: list, create, apply or delete" },
 		{ { "image" }, 1, "unknown action 'image'" },
 		{ { "list" }, 1, "list: give one DEVICE or IMAGE" },
 		{ { "list", "image", "overlay" }, 1, "list: give one DEVICE or IMAGE" },
