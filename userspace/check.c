@@ -25,33 +25,38 @@ enum exit {
 /* Faults are told up to this number; all are counted. */
 #define MAX_TOLD	100U
 
-/* How often a fault of an image that is being written must be seen. */
+/* How often a fault of an image that is being written must be seen; so many are followed. */
 #define LOOKS		4
+#define MAX_FOLLOWED	16384U
 #define NAP_USEC	100000
 
 enum repair { REPAIR_NOTHING, REPAIR_LEAKS, REPAIR_ALL };
 
+/**
+ * struct seen - a fault
+ * @again: it was seen in this look, too.
+ */
 struct seen {
 	enum qcow2_fault_kind kind;
 	uint64_t where;
 	char *what;
+	bool again;
 };
 
 /**
  * struct check - the command, at work
- * @seen: the first faults, of which @told are worth telling, in order.
+ * @seen: the first faults, in order.
  * @nr_seen: how many.
- * @again: those that were seen again, see look_again(); a flag for each.
- * @fixed: corruptions and leaks that were repaired.
+ * @corruptions: all there are, and
+ * @leaks: after the last look.
  */
 struct check {
 	enum repair repair;
 	bool json;
 	struct qcow2_checker checker;
 	struct qcow2_progress progress;
-	struct seen seen[MAX_TOLD];
+	struct seen seen[MAX_FOLLOWED];
 	unsigned int nr_seen;
-	bool again[MAX_TOLD];
 	uint64_t corruptions;
 	uint64_t leaks;
 	uint64_t corruptions_fixed;
@@ -65,9 +70,9 @@ static void keep(void *data, enum qcow2_fault_kind kind, uint64_t where, const c
 	struct check *check = data;
 	struct seen *seen = &check->seen[check->nr_seen];
 
-	if (check->nr_seen == MAX_TOLD)
+	if (check->nr_seen == MAX_FOLLOWED)
 		return;
-	*seen = (struct seen) { kind, where, strdup(what) };
+	*seen = (struct seen) { kind, where, strdup(what), false };
 	if (!seen->what)
 		qcow2_error_nomem();
 	check->nr_seen++;
@@ -113,7 +118,7 @@ static void see_again(void *data, enum qcow2_fault_kind kind, uint64_t where, co
 	(void)what;
 	for (i = 0; i < check->nr_seen; i++)
 		if (check->seen[i].kind == kind && check->seen[i].where == where)
-			check->again[i] = true;
+			check->seen[i].again = true;
 }
 
 static void drop_others(struct check *check)
@@ -121,10 +126,14 @@ static void drop_others(struct check *check)
 	unsigned int i, kept = 0;
 
 	for (i = 0; i < check->nr_seen; i++) {
-		if (check->again[i])
-			check->seen[kept++] = check->seen[i];
-		else
-			free(check->seen[i].what);
+		struct seen *seen = &check->seen[i];
+
+		if (!seen->again) {
+			free(seen->what);
+			continue;
+		}
+		seen->again = false;
+		check->seen[kept++] = *seen;
 	}
 	check->nr_seen = kept;
 }
@@ -175,16 +184,13 @@ static int check_online(struct check *check, struct qcow2_layer *layer,
 	ret = refresh(layer, device, err) ?:
 	      look(check, layer, "checking", keep_corruption, err);
 	for (looks = 1; looks < LOOKS && check->nr_seen && !ret; looks++) {
-		memset(check->again, 0, sizeof(check->again));
 		usleep(NAP_USEC);
 		ret = refresh(layer, device, err) ?:
 		      look(check, layer, "checking again", see_again, err);
 		if (!ret)
 			drop_others(check);
 	}
-	/* More than are kept would be told as so many. */
-	if (check->corruptions > check->nr_seen)
-		check->corruptions = check->nr_seen;
+	check->corruptions = check->nr_seen;
 	return ret;
 }
 
@@ -250,7 +256,7 @@ static struct json_object *faults_json(const struct check *check)
 	struct json_object *list = json_object_new_array();
 	unsigned int i;
 
-	for (i = 0; i < check->nr_seen; i++)
+	for (i = 0; i < check->nr_seen && i < MAX_TOLD; i++)
 		json_object_array_add(list, json_object_new_string(check->seen[i].what));
 	return list;
 }
@@ -286,12 +292,12 @@ static void print_faults(const struct check *check)
 {
 	unsigned int i;
 
-	for (i = 0; i < check->nr_seen; i++) {
+	for (i = 0; i < check->nr_seen && i < MAX_TOLD; i++) {
 		qcow2_output_text(stdout, check->seen[i].what);
 		putchar('\n');
 	}
-	if (check->nr_seen == MAX_TOLD)
-		puts("... (the first 100 only)");
+	if (check->nr_seen > MAX_TOLD)
+		puts("... and more");
 }
 
 static void print_flags(uint64_t features)
@@ -491,11 +497,12 @@ static int parse_options(struct check *check, int argc, char **argv)
 
 static int run(int argc, char **argv)
 {
-	struct check check = { };
+	static struct check check;
 	struct qcow2_devices devices;
 	struct qcow2_error err = { };
 	int status;
 
+	memset(&check, 0, sizeof(check));
 	if (parse_options(&check, argc, argv))
 		return EXIT_NOT_CHECKED;
 	if (qcow2_devices_read(&devices, &err))
