@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +37,7 @@ enum repair { REPAIR_NOTHING, REPAIR_LEAKS, REPAIR_ALL };
  */
 struct seen {
 	enum qcow2_fault_kind kind;
-	uint64_t where;
+	u64 where;
 	char *what;
 	bool again;
 };
@@ -57,15 +56,15 @@ struct check {
 	struct qcow2_progress progress;
 	struct seen seen[MAX_FOLLOWED];
 	unsigned int nr_seen;
-	uint64_t corruptions;
-	uint64_t leaks;
-	uint64_t corruptions_fixed;
-	uint64_t leaks_fixed;
+	u64 corruptions;
+	u64 leaks;
+	u64 corruptions_fixed;
+	u64 leaks_fixed;
 };
 
 /* --- one look ------------------------------------------------------------------------------ */
 
-static void keep(void *data, enum qcow2_fault_kind kind, uint64_t where, const char *what)
+static void keep(void *data, enum qcow2_fault_kind kind, u64 where, const char *what)
 {
 	struct check *check = data;
 	struct seen *seen = &check->seen[check->nr_seen];
@@ -85,7 +84,7 @@ static void forget(struct check *check)
 }
 
 static int look(struct check *check, const struct qcow2_layer *layer, const char *what,
-		void (*report)(void *data, enum qcow2_fault_kind kind, uint64_t where,
+		void (*report)(void *data, enum qcow2_fault_kind kind, u64 where,
 			       const char *text),
 		struct qcow2_error *err)
 {
@@ -110,7 +109,7 @@ static int look(struct check *check, const struct qcow2_layer *layer, const char
  * place in between two states for long: what is seen in the same place each time is a fault.
  * Clusters without references are no fault at all: the device keeps some in reserve.
  */
-static void see_again(void *data, enum qcow2_fault_kind kind, uint64_t where, const char *what)
+static void see_again(void *data, enum qcow2_fault_kind kind, u64 where, const char *what)
 {
 	struct check *check = data;
 	unsigned int i;
@@ -138,7 +137,7 @@ static void drop_others(struct check *check)
 	check->nr_seen = kept;
 }
 
-static void keep_corruption(void *data, enum qcow2_fault_kind kind, uint64_t where,
+static void keep_corruption(void *data, enum qcow2_fault_kind kind, u64 where,
 			    const char *what)
 {
 	if (kind != QCOW2_FAULT_LEAK)
@@ -216,7 +215,7 @@ static bool may_repair(const struct check *check, const struct qcow2_layer *laye
 
 static int repair(struct check *check, struct qcow2_layer *layer, struct qcow2_error *err)
 {
-	uint64_t corruptions = check->corruptions, leaks = check->leaks;
+	u64 corruptions = check->corruptions, leaks = check->leaks;
 	int ret;
 
 	if (!check->checker.found[QCOW2_FAULT_STRUCTURE]) {
@@ -300,7 +299,7 @@ static void print_faults(const struct check *check)
 		puts("... and more");
 }
 
-static void print_flags(uint64_t features)
+static void print_flags(u64 features)
 {
 	if (features & QCOW2_INCOMPAT_DIRTY)
 		puts("The image is dirty: it was not closed cleanly, or is in use.");
@@ -326,32 +325,33 @@ static void print_verdict(const struct check *check, const struct qcow2_layer *l
 
 	qcow2_output_size(check->leaks * layer->image.header.cluster_size, size);
 	if (check->corruptions_fixed || check->leaks_fixed)
-		printf("%" PRIu64 " errors were corrected, %" PRIu64 " leaked clusters freed.\n",
+		printf("%llu errors were corrected, %llu leaked clusters freed.\n",
 		       check->corruptions_fixed, check->leaks_fixed);
 	if (check->corruptions)
-		printf("%" PRIu64 " errors: data may be wrong, and what writes it may make it worse%s.\n",
+		printf("%llu errors: data may be wrong, and what writes it may make it worse%s.\n",
 		       check->corruptions, online ? "" : remedy(check, layer));
 	if (check->leaks && online)
-		printf("%" PRIu64 " clusters (%s) are in the device's reserve, or leaked: detach tells.\n",
+		printf("%llu clusters (%s) are in the device's reserve, or leaked: detach tells.\n",
 		       check->leaks, size);
 	else if (check->leaks)
-		printf("%" PRIu64 " leaked clusters: %s are lost, but no data%s.\n", check->leaks,
+		printf("%llu leaked clusters: %s are lost, but no data%s.\n", check->leaks,
 		       size, check->corruptions ? "" : "; --repair frees them");
 	if (!check->corruptions && (!check->leaks || online))
 		puts("No errors were found.");
 }
 
-static double percent(uint64_t part, uint64_t whole)
+static double percent(u64 part, u64 whole)
 {
 	return whole ? 100.0 * part / whole : 0.0;
 }
 
 static void print_statistics(const struct qcow2_checker *c)
 {
-	printf("%" PRIu64 " of %" PRIu64 " clusters are allocated (%.2f%%); of those, %.2f%% are fragmented, %.2f%% compressed.\n"
-	       "The image ends at %" PRIu64 ".\n", c->allocated, c->guest_clusters,
-	       percent(c->allocated, c->guest_clusters), percent(c->fragmented, c->allocated),
-	       percent(c->compressed, c->allocated), c->image_end);
+	printf("%llu of %llu clusters are allocated (%.2f%%)", c->allocated, c->guest_clusters,
+	       percent(c->allocated, c->guest_clusters));
+	printf("; of those, %.2f%% are fragmented, %.2f%% compressed.\n",
+	       percent(c->fragmented, c->allocated), percent(c->compressed, c->allocated));
+	printf("The image ends at %llu.\n", c->image_end);
 }
 
 static void print_text(const struct check *check, const struct qcow2_layer *layer, bool online)

@@ -2,7 +2,6 @@
 #include "checker.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +28,7 @@ static const char *const use_names[QCOW2_NR_USES] = {
 };
 
 static void __attribute__((format(printf, 4, 5)))
-fault(struct qcow2_checker *c, enum qcow2_fault_kind kind, uint64_t where, const char *format, ...)
+fault(struct qcow2_checker *c, enum qcow2_fault_kind kind, u64 where, const char *format, ...)
 {
 	char what[512];
 	va_list ap;
@@ -44,9 +43,9 @@ fault(struct qcow2_checker *c, enum qcow2_fault_kind kind, uint64_t where, const
 	c->report(c->data, kind, where, what);
 }
 
-uint64_t qcow2_checker_corruptions(const struct qcow2_checker *c)
+u64 qcow2_checker_corruptions(const struct qcow2_checker *c)
 {
-	uint64_t sum = 0;
+	u64 sum = 0;
 	int kind;
 
 	for (kind = QCOW2_FAULT_LEAK + 1; kind < QCOW2_NR_FAULT_KINDS; kind++)
@@ -54,12 +53,12 @@ uint64_t qcow2_checker_corruptions(const struct qcow2_checker *c)
 	return sum;
 }
 
-uint64_t qcow2_checker_clusters(const struct qcow2_checker *c)
+u64 qcow2_checker_clusters(const struct qcow2_checker *c)
 {
 	return (c->file_size + c->h->cluster_size - 1) >> c->h->cluster_bits;
 }
 
-uint64_t qcow2_checker_refcounts(const struct qcow2_checker *c)
+u64 qcow2_checker_refcounts(const struct qcow2_checker *c)
 {
 	return 1ULL << (c->h->cluster_bits + 3 - c->h->refcount_order);
 }
@@ -67,32 +66,32 @@ uint64_t qcow2_checker_refcounts(const struct qcow2_checker *c)
 /* --- reading ------------------------------------------------------------------------------- */
 
 /* What lies past the end of the file reads as zeros. */
-static int read_at(struct qcow2_checker *c, void *buf, size_t len, uint64_t off)
+static int read_at(struct qcow2_checker *c, void *buf, size_t len, u64 off)
 {
 	ssize_t n = qcow2_image_pread(c->fd, buf, len, off);
 
 	if (n < 0)
 		return qcow2_error_set(c->err, QCOW2_EXIT_FAILED, c->file,
-				       "cannot read it at %" PRIu64 ": %s", off, strerror(-n));
+				       "cannot read it at %llu: %s", off, strerror(-n));
 	memset((char *)buf + n, 0, len - n);
 	return 0;
 }
 
-static int write_at(struct qcow2_checker *c, const void *buf, size_t len, uint64_t off)
+static int write_at(struct qcow2_checker *c, const void *buf, size_t len, u64 off)
 {
 	return qcow2_image_pwrite(c->fd, c->file, buf, len, off, c->err);
 }
 
-static int read_cluster(struct qcow2_checker *c, uint64_t off)
+static int read_cluster(struct qcow2_checker *c, u64 off)
 {
 	qcow2_progress_update(c->progress, ++c->done, c->total);
 	return read_at(c, c->buf, c->h->cluster_size, off);
 }
 
 /* A table of 8-byte numbers, in CPU byte order; to be freed. */
-static int read_table(struct qcow2_checker *c, uint64_t off, uint64_t entries, uint64_t **table)
+static int read_table(struct qcow2_checker *c, u64 off, u64 entries, u64 **table)
 {
-	uint64_t i;
+	u64 i;
 
 	*table = malloc(entries * sizeof(**table));
 	if (!*table)
@@ -115,15 +114,15 @@ static bool is_of_refcounts(enum qcow2_use use)
 }
 
 /* Return: there was no other use. */
-static bool refer_cluster(struct qcow2_checker *c, uint64_t cluster, enum qcow2_use use,
-			  uint64_t times)
+static bool refer_cluster(struct qcow2_checker *c, u64 cluster, enum qcow2_use use,
+			  u64 times)
 {
 	enum qcow2_use before = qcow2_refs_add(c->refs, cluster, use, times);
 
 	if (before)
 		fault(c, is_of_refcounts(before) || is_of_refcounts(use) ?
 		      QCOW2_FAULT_REFCOUNT_TABLE : QCOW2_FAULT_STRUCTURE, cluster,
-		      "cluster %" PRIu64 " is used as %s and as %s", cluster, use_names[before],
+		      "cluster %llu is used as %s and as %s", cluster, use_names[before],
 		      use_names[use]);
 	return !before && !qcow2_refs_is_mixed(c->refs, cluster);
 }
@@ -132,17 +131,17 @@ static bool refer_cluster(struct qcow2_checker *c, uint64_t cluster, enum qcow2_
  * These bytes are referred to by what lies at @where. The file may end within its last cluster.
  * Return: they are there, and used for nothing else.
  */
-static bool refer(struct qcow2_checker *c, uint64_t off, uint64_t len, enum qcow2_use use,
-		  uint64_t times, uint64_t where)
+static bool refer(struct qcow2_checker *c, u64 off, u64 len, enum qcow2_use use,
+		  u64 times, u64 where)
 {
-	uint64_t cluster, last;
+	u64 cluster, last;
 	bool alone = true;
 
 	if (!len)
 		return true;
 	if (off > c->whole_sectors || len >= c->whole_sectors - off + c->h->cluster_size) {
 		fault(c, QCOW2_FAULT_STRUCTURE, where,
-		      "%s at %" PRIu64 " lies past the end of the file", use_names[use], off);
+		      "%s at %llu lies past the end of the file", use_names[use], off);
 		return false;
 	}
 	last = (off + len - 1) >> c->h->cluster_bits;
@@ -156,8 +155,8 @@ static bool refer(struct qcow2_checker *c, uint64_t off, uint64_t len, enum qcow
 /* Note which refcounts are one. */
 static int note_block(struct qcow2_checker *c, uint32_t idx)
 {
-	uint64_t n = qcow2_checker_refcounts(c), first = idx * n, i;
-	uint64_t end = qcow2_refs_end(c->refs);
+	u64 n = qcow2_checker_refcounts(c), first = idx * n, i;
+	u64 end = qcow2_refs_end(c->refs);
 
 	if (read_cluster(c, c->reftable[idx]))
 		return QCOW2_EXIT_FAILED;
@@ -169,8 +168,8 @@ static int note_block(struct qcow2_checker *c, uint32_t idx)
 
 static int note_reftable_entry(struct qcow2_checker *c, uint32_t idx)
 {
-	uint64_t where = c->h->refcount_table_offset + idx * sizeof(__be64);
-	uint64_t entry = c->reftable[idx];
+	u64 where = c->h->refcount_table_offset + idx * sizeof(__be64);
+	u64 entry = c->reftable[idx];
 	struct qcow2_fault why;
 	u64 off;
 
@@ -178,7 +177,7 @@ static int note_reftable_entry(struct qcow2_checker *c, uint32_t idx)
 	c->unknown[idx] = true;
 	if (qcow2_reftable_decode(c->h, entry, &off, &why)) {
 		fault(c, QCOW2_FAULT_REFCOUNT_TABLE, where,
-		      "refcount table entry %u (0x%" PRIx64 "): %s", idx, entry, why.sentence);
+		      "refcount table entry %u (0x%llx): %s", idx, entry, why.sentence);
 		return 0;
 	}
 	if (off >= c->whole_sectors) {
@@ -195,7 +194,7 @@ static int note_reftable_entry(struct qcow2_checker *c, uint32_t idx)
 
 static int note_refcounts(struct qcow2_checker *c)
 {
-	uint64_t len = (uint64_t)c->h->refcount_table_clusters << c->h->cluster_bits;
+	u64 len = (u64)c->h->refcount_table_clusters << c->h->cluster_bits;
 	uint32_t i;
 
 	c->reftable_entries = len / sizeof(__be64);
@@ -213,19 +212,19 @@ static int note_refcounts(struct qcow2_checker *c)
 	return 0;
 }
 
-static bool refcount_is_unknown(const struct qcow2_checker *c, uint64_t cluster)
+static bool refcount_is_unknown(const struct qcow2_checker *c, u64 cluster)
 {
-	uint64_t idx = cluster / qcow2_checker_refcounts(c);
+	u64 idx = cluster / qcow2_checker_refcounts(c);
 
 	return idx < c->reftable_entries && c->unknown[idx];
 }
 
 /* The flag of an entry at @where that refers to @cluster is wrong: set it right, if asked to. */
-static bool fix_copied(struct qcow2_checker *c, uint64_t *entry, uint64_t where, bool once)
+static bool fix_copied(struct qcow2_checker *c, u64 *entry, u64 where, bool once)
 {
 	if (!c->fix_copied) {
 		fault(c, QCOW2_FAULT_COPIED, where,
-		      "the entry at %" PRIu64 " (0x%" PRIx64 ") has the flag COPIED %s, but the refcount is %s",
+		      "the entry at %llu (0x%llx) has the flag COPIED %s, but the refcount is %s",
 		      where, *entry, once ? "clear" : "set", once ? "one" : "not one");
 		return false;
 	}
@@ -235,12 +234,13 @@ static bool fix_copied(struct qcow2_checker *c, uint64_t *entry, uint64_t where,
 }
 
 /* Return: @entry was changed. */
-static bool check_copied(struct qcow2_checker *c, uint64_t *entry, uint64_t where,
-			 uint64_t cluster)
+static bool check_copied(struct qcow2_checker *c, u64 *entry, u64 where,
+			 u64 cluster)
 {
 	bool once = qcow2_refs_is_single(c->refs, cluster);
+	bool copied = *entry & QCOW2_ENTRY_COPIED;
 
-	if (c->count_only || once == !!(*entry & QCOW2_ENTRY_COPIED) || refcount_is_unknown(c, cluster))
+	if (c->count_only || once == copied || refcount_is_unknown(c, cluster))
 		return false;
 	return fix_copied(c, entry, where, once);
 }
@@ -248,20 +248,20 @@ static bool check_copied(struct qcow2_checker *c, uint64_t *entry, uint64_t wher
 /* --- L1 tables ----------------------------------------------------------------------------- */
 
 /* Return: @entry was changed. */
-static bool check_l1_entry(struct qcow2_checker *c, uint64_t *entry, uint64_t where, bool active)
+static bool check_l1_entry(struct qcow2_checker *c, u64 *entry, u64 where, bool active)
 {
-	uint64_t off = *entry & QCOW2_ENTRY_OFFSET_MASK;
+	u64 off = *entry & QCOW2_ENTRY_OFFSET_MASK;
 	struct qcow2_fault why;
 	u64 ignored;
 
 	if (!*entry)
 		return false;
 	if (qcow2_l1_decode(c->h, *entry, &ignored, &why))
-		fault(c, QCOW2_FAULT_STRUCTURE, where, "the L1 entry at %" PRIu64 " (0x%" PRIx64 "): %s",
+		fault(c, QCOW2_FAULT_STRUCTURE, where, "the L1 entry at %llu (0x%llx): %s",
 		      where, *entry, why.sentence);
 	else if (!off)
 		fault(c, QCOW2_FAULT_STRUCTURE, where,
-		      "the L1 entry at %" PRIu64 " (0x%" PRIx64 ") has flags, but no L2 table", where,
+		      "the L1 entry at %llu (0x%llx) has flags, but no L2 table", where,
 		      *entry);
 	/* Reserved bits do not hide where the table is. */
 	if (!off || off & (c->h->cluster_size - 1))
@@ -271,25 +271,25 @@ static bool check_l1_entry(struct qcow2_checker *c, uint64_t *entry, uint64_t wh
 	       check_copied(c, entry, where, off >> c->h->cluster_bits);
 }
 
-static int write_entry(struct qcow2_checker *c, uint64_t entry, uint64_t where)
+static int write_entry(struct qcow2_checker *c, u64 entry, u64 where)
 {
 	__be64 disk = htobe64(entry);
 
 	return write_at(c, &disk, sizeof(disk), where);
 }
 
-static int walk_l1(struct qcow2_checker *c, uint64_t off, uint32_t entries, bool active)
+static int walk_l1(struct qcow2_checker *c, u64 off, uint32_t entries, bool active)
 {
-	uint64_t *table;
+	u64 *table;
 	int ret = 0;
 	uint32_t i;
 
-	if (!refer(c, off, (uint64_t)entries * sizeof(*table), QCOW2_USE_L1, 1, off) || !entries)
+	if (!refer(c, off, (u64)entries * sizeof(*table), QCOW2_USE_L1, 1, off) || !entries)
 		return 0;
 	if (read_table(c, off, entries, &table))
 		return QCOW2_EXIT_FAILED;
 	for (i = 0; i < entries && !ret; i++) {
-		uint64_t where = off + i * sizeof(*table);
+		u64 where = off + i * sizeof(*table);
 
 		if (check_l1_entry(c, &table[i], where, active))
 			ret = write_entry(c, table[i], where);
@@ -301,7 +301,7 @@ static int walk_l1(struct qcow2_checker *c, uint64_t off, uint32_t entries, bool
 /* --- what else an image has ---------------------------------------------------------------- */
 
 /* A list that cannot be read: the sentence begins with the file's name. */
-static void broken_list(struct qcow2_checker *c, uint64_t where, const struct qcow2_error *broken)
+static void broken_list(struct qcow2_checker *c, u64 where, const struct qcow2_error *broken)
 {
 	fault(c, QCOW2_FAULT_STRUCTURE, where, "%s", broken->text + strlen(c->file) + 2);
 }
@@ -328,9 +328,10 @@ static int walk_snapshots(struct qcow2_checker *c)
 	for (i = 0; i < count && !ret; i++) {
 		struct qcow2_snapshot *s = &snapshots[i];
 
-		if (qcow2_snapshot_check_l1(c->h, s->l1_table_offset, s->l1_size, c->file_size, &why))
-			fault(c, QCOW2_FAULT_STRUCTURE, i, "snapshot %s: %s (%" PRIu64 ")", s->id,
-			      why.sentence, (uint64_t)why.value);
+		if (qcow2_snapshot_check_l1(c->h, s->l1_table_offset, s->l1_size, c->file_size,
+					    &why))
+			fault(c, QCOW2_FAULT_STRUCTURE, i, "snapshot %s: %s (%llu)", s->id,
+			      why.sentence, (u64)why.value);
 		else
 			ret = walk_l1(c, s->l1_table_offset, s->l1_size, false);
 	}
@@ -340,9 +341,9 @@ static int walk_snapshots(struct qcow2_checker *c)
 
 static int walk_bitmap(struct qcow2_checker *c, const struct qcow2_bitmap *bitmap)
 {
-	uint64_t off = bitmap->entry.table_offset, len = bitmap->entry.table_size;
+	u64 off = bitmap->entry.table_offset, len = bitmap->entry.table_size;
 	struct qcow2_fault why;
-	uint64_t *table;
+	u64 *table;
 	u64 cluster_off;
 	bool ones;
 	uint32_t i;
@@ -352,11 +353,11 @@ static int walk_bitmap(struct qcow2_checker *c, const struct qcow2_bitmap *bitma
 	if (read_table(c, off, len, &table))
 		return QCOW2_EXIT_FAILED;
 	for (i = 0; i < len; i++) {
-		uint64_t where = off + i * sizeof(*table);
+		u64 where = off + i * sizeof(*table);
 
 		if (qcow2_bitmap_decode(c->h, table[i], &cluster_off, &ones, &why))
 			fault(c, QCOW2_FAULT_STRUCTURE, where,
-			      "the bitmap table entry at %" PRIu64 " (0x%" PRIx64 "): %s", where,
+			      "the bitmap table entry at %llu (0x%llx): %s", where,
 			      table[i], why.sentence);
 		else if (cluster_off)
 			refer(c, cluster_off, c->h->cluster_size, QCOW2_USE_BITMAP, 1, where);
@@ -409,10 +410,10 @@ static void note_encryption(struct qcow2_checker *c)
  * @next_off: where a cluster lies that continues the one before; 0: there is none before.
  */
 struct table {
-	uint64_t off;
-	uint64_t times;
+	u64 off;
+	u64 times;
 	bool active;
-	uint64_t next_off;
+	u64 next_off;
 };
 
 /**
@@ -422,25 +423,26 @@ struct table {
  * @compressed: a compressed cluster.
  */
 struct mapping {
-	uint64_t off;
-	uint64_t len;
+	u64 off;
+	u64 len;
 	bool compressed;
 };
 
-/* The second half of an extended entry: a bit for each subcluster with data, one for each of zeros. */
-static const char *check_subclusters(uint64_t entry, uint64_t bitmap)
+/* The second half of an extended entry: bits for subclusters with data, and for those of zeros. */
+static const char *check_subclusters(u64 entry, u64 bitmap)
 {
+	bool here = entry & QCOW2_ENTRY_OFFSET_MASK;
 	uint32_t data = bitmap, zeros = bitmap >> 32;
 
 	if (entry & QCOW2_ENTRY_COMPRESSED)
 		return bitmap ? "is compressed, but has a subcluster bitmap" : NULL;
 	if (data & zeros)
 		return "has subclusters that hold data and zeros";
-	return data && !(entry & QCOW2_ENTRY_OFFSET_MASK) ? "has subclusters, but no cluster" : NULL;
+	return data && !here ? "has subclusters, but no cluster" : NULL;
 }
 
 /* The only place here that knows how an L2 entry is laid out. */
-static void map_entry(struct qcow2_checker *c, uint64_t entry, uint64_t bitmap, uint64_t where,
+static void map_entry(struct qcow2_checker *c, u64 entry, u64 bitmap, u64 where,
 		      struct mapping *m)
 {
 	bool data_file = c->h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
@@ -452,19 +454,19 @@ static void map_entry(struct qcow2_checker *c, uint64_t entry, uint64_t bitmap, 
 	m->off = entry & QCOW2_ENTRY_OFFSET_MASK;
 	m->len = m->off || (data_file && entry & QCOW2_ENTRY_COPIED) ? c->h->cluster_size : 0;
 	if (qcow2_l2_decode(c->h, entry, &cluster, &why)) {
-		fault(c, QCOW2_FAULT_STRUCTURE, where, "the L2 entry at %" PRIu64 " (0x%" PRIx64 "): %s",
+		fault(c, QCOW2_FAULT_STRUCTURE, where, "the L2 entry at %llu (0x%llx): %s",
 		      where, entry, why.sentence);
 		/* Reserved bits do not hide where a cluster is. */
 		if (m->compressed || m->off & (c->h->cluster_size - 1))
 			m->len = 0;
 	} else if (subclusters) {
-		fault(c, QCOW2_FAULT_STRUCTURE, where, "the L2 entry at %" PRIu64 " (0x%" PRIx64 ") %s",
+		fault(c, QCOW2_FAULT_STRUCTURE, where, "the L2 entry at %llu (0x%llx) %s",
 		      where, entry, subclusters);
 		if (m->compressed)
 			m->len = 0;
 	} else if (m->compressed && data_file) {
 		fault(c, QCOW2_FAULT_STRUCTURE, where,
-		      "the L2 entry at %" PRIu64 " (0x%" PRIx64 ") is compressed, but there is a data file",
+		      "the L2 entry at %llu (0x%llx) is compressed, but there is a data file",
 		      where, entry);
 		m->len = 0;
 	} else if (m->compressed) {
@@ -489,8 +491,8 @@ static void count_guest_cluster(struct qcow2_checker *c, struct table *t, const 
 }
 
 /* Return: @entry was changed. */
-static bool check_l2_entry(struct qcow2_checker *c, struct table *t, uint64_t *entry,
-			   uint64_t bitmap, uint64_t where)
+static bool check_l2_entry(struct qcow2_checker *c, struct table *t, u64 *entry,
+			   u64 bitmap, u64 where)
 {
 	bool data_file = c->h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
 	struct mapping m;
@@ -523,7 +525,7 @@ static int walk_l2(struct qcow2_checker *c, struct table *t)
 	if (read_cluster(c, t->off))
 		return QCOW2_EXIT_FAILED;
 	for (i = 0; i < n; i += words) {
-		uint64_t entry = be64toh(table[i]), bitmap = words > 1 ? be64toh(table[i + 1]) : 0;
+		u64 entry = be64toh(table[i]), bitmap = words > 1 ? be64toh(table[i + 1]) : 0;
 
 		if (!entry && !bitmap)
 			continue;
@@ -535,9 +537,9 @@ static int walk_l2(struct qcow2_checker *c, struct table *t)
 	return changed ? write_at(c, table, c->h->cluster_size, t->off) : 0;
 }
 
-static uint64_t count_l2(const struct qcow2_checker *c)
+static u64 count_l2(const struct qcow2_checker *c)
 {
-	uint64_t cluster, count = 0;
+	u64 cluster, count = 0;
 	bool active;
 
 	for (cluster = qcow2_refs_next(c->refs, 0); cluster != UINT64_MAX;
@@ -552,7 +554,7 @@ static uint64_t count_l2(const struct qcow2_checker *c)
  */
 static int walk_l2_tables(struct qcow2_checker *c)
 {
-	uint64_t cluster;
+	u64 cluster;
 
 	c->total += count_l2(c);
 	for (cluster = qcow2_refs_next(c->refs, 0); cluster != UINT64_MAX;
@@ -568,7 +570,7 @@ static int walk_l2_tables(struct qcow2_checker *c)
 
 /* --- comparing ----------------------------------------------------------------------------- */
 
-static void add_leaked(struct qcow2_checker *c, uint64_t first, uint64_t count)
+static void add_leaked(struct qcow2_checker *c, u64 first, u64 count)
 {
 	/* The array grows at powers of two. */
 	if (!(c->nr_leaked & (c->nr_leaked - 1)))
@@ -586,13 +588,13 @@ static void add_leaked(struct qcow2_checker *c, uint64_t first, uint64_t count)
  */
 struct leak {
 	struct qcow2_run run;
-	uint64_t refcount;
-	uint64_t references;
+	u64 refcount;
+	u64 references;
 };
 
 static void report_leak(struct qcow2_checker *c, struct leak *leak)
 {
-	uint64_t first = leak->run.first, count = leak->run.count;
+	u64 first = leak->run.first, count = leak->run.count;
 
 	if (!count)
 		return;
@@ -603,19 +605,19 @@ static void report_leak(struct qcow2_checker *c, struct leak *leak)
 		c->lowered += count;
 	if (count == 1)
 		fault(c, QCOW2_FAULT_LEAK, first,
-		      "cluster %" PRIu64 " is leaked: refcount %" PRIu64 ", %" PRIu64 " references",
+		      "cluster %llu is leaked: refcount %llu, %llu references",
 		      first, leak->refcount, leak->references);
 	else
 		fault(c, QCOW2_FAULT_LEAK, first,
-		      "clusters %" PRIu64 " to %" PRIu64 " are leaked: refcount %" PRIu64 ", %" PRIu64 " references",
+		      "clusters %llu to %llu are leaked: refcount %llu, %llu references",
 		      first, first + count - 1, leak->refcount, leak->references);
 	leak->run.count = 0;
 }
 
-static void compare_cluster(struct qcow2_checker *c, uint64_t cluster, uint64_t refcount,
+static void compare_cluster(struct qcow2_checker *c, u64 cluster, u64 refcount,
 			    struct leak *leak)
 {
-	uint64_t references = qcow2_refs_count(c->refs, cluster);
+	u64 references = qcow2_refs_count(c->refs, cluster);
 
 	if (refcount || references)
 		c->image_end = (cluster + 1) << c->h->cluster_bits;
@@ -628,15 +630,15 @@ static void compare_cluster(struct qcow2_checker *c, uint64_t cluster, uint64_t 
 		leak->run.count++;
 	} else if (refcount < references && !qcow2_refs_is_mixed(c->refs, cluster)) {
 		fault(c, QCOW2_FAULT_REFCOUNT, cluster,
-		      "cluster %" PRIu64 " has refcount %" PRIu64 ", but %" PRIu64 " references",
+		      "cluster %llu has refcount %llu, but %llu references",
 		      cluster, refcount, references);
 	}
 }
 
-static int compare_block(struct qcow2_checker *c, uint64_t off, uint64_t first, uint64_t end)
+static int compare_block(struct qcow2_checker *c, u64 off, u64 first, u64 end)
 {
 	struct leak leak = { };
-	uint64_t i;
+	u64 i;
 
 	if (read_cluster(c, off))
 		return QCOW2_EXIT_FAILED;
@@ -648,19 +650,19 @@ static int compare_block(struct qcow2_checker *c, uint64_t off, uint64_t first, 
 }
 
 /* Where there is no refcount block all refcounts are 0. */
-static void compare_absent(struct qcow2_checker *c, uint64_t first, uint64_t end)
+static void compare_absent(struct qcow2_checker *c, u64 first, u64 end)
 {
 	struct leak leak = { };
-	uint64_t i;
+	u64 i;
 
 	for (i = qcow2_refs_next(c->refs, first); i < end; i = qcow2_refs_next(c->refs, i + 1))
 		compare_cluster(c, i, 0, &leak);
 }
 
 /* Refcounts of what lies past the end of the file are nobody's loss, unless it is referred to. */
-static uint64_t compare_end(const struct qcow2_checker *c)
+static u64 compare_end(const struct qcow2_checker *c)
 {
-	uint64_t next, end = qcow2_checker_clusters(c);
+	u64 next, end = qcow2_checker_clusters(c);
 
 	while ((next = qcow2_refs_next(c->refs, end)) != UINT64_MAX)
 		end = next + 1;
@@ -669,10 +671,10 @@ static uint64_t compare_end(const struct qcow2_checker *c)
 
 static int compare(struct qcow2_checker *c)
 {
-	uint64_t n = qcow2_checker_refcounts(c), end = compare_end(c), idx;
+	u64 n = qcow2_checker_refcounts(c), end = compare_end(c), idx;
 
 	for (idx = 0; idx < c->reftable_entries && idx * n < end; idx++) {
-		uint64_t first = idx * n, last = first + n < end ? first + n : end;
+		u64 first = idx * n, last = first + n < end ? first + n : end;
 
 		if (c->reftable[idx]) {
 			if (compare_block(c, c->reftable[idx], first, last))
@@ -689,7 +691,7 @@ static int compare(struct qcow2_checker *c)
 
 int qcow2_checker_run(struct qcow2_checker *c, struct qcow2_error *err)
 {
-	uint64_t end;
+	u64 end;
 
 	c->err = err;
 	c->h = &c->image->header;

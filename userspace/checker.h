@@ -40,8 +40,8 @@ enum qcow2_fault_kind {
  * @count: how many.
  */
 struct qcow2_run {
-	uint64_t first;
-	uint64_t count;
+	u64 first;
+	u64 count;
 };
 
 /**
@@ -82,35 +82,35 @@ struct qcow2_run {
 struct qcow2_checker {
 	int fd;
 	const char *file;
-	uint64_t file_size;
+	u64 file_size;
 	const struct qcow2_image *image;
 	bool fix_copied;
 	bool count_only;
-	uint64_t spare;
+	u64 spare;
 	struct qcow2_progress *progress;
-	void (*report)(void *data, enum qcow2_fault_kind kind, uint64_t where, const char *what);
+	void (*report)(void *data, enum qcow2_fault_kind kind, u64 where, const char *what);
 	void *data;
 
-	uint64_t found[QCOW2_NR_FAULT_KINDS];
-	uint64_t fixed;
-	uint64_t lowered;
+	u64 found[QCOW2_NR_FAULT_KINDS];
+	u64 fixed;
+	u64 lowered;
 	struct qcow2_run *leaked;
 	size_t nr_leaked;
 	struct qcow2_refs *refs;
-	uint64_t *reftable;
+	u64 *reftable;
 	bool *unknown;
 	uint32_t reftable_entries;
-	uint64_t image_end;
-	uint64_t guest_clusters;
-	uint64_t allocated;
-	uint64_t fragmented;
-	uint64_t compressed;
+	u64 image_end;
+	u64 guest_clusters;
+	u64 allocated;
+	u64 fragmented;
+	u64 compressed;
 
 	const struct qcow2_header *h;
-	uint64_t whole_sectors;
+	u64 whole_sectors;
 	void *buf;
-	uint64_t done;
-	uint64_t total;
+	u64 done;
+	u64 total;
 	struct qcow2_error *err;
 };
 
@@ -130,12 +130,12 @@ int qcow2_checker_run(struct qcow2_checker *c, struct qcow2_error *err);
 void qcow2_checker_free(struct qcow2_checker *c);
 
 /** qcow2_checker_corruptions() - how many faults are no leaks? */
-uint64_t qcow2_checker_corruptions(const struct qcow2_checker *c);
+u64 qcow2_checker_corruptions(const struct qcow2_checker *c);
 
 /** qcow2_checker_clusters() - clusters in the file, the last one perhaps in part. */
-uint64_t qcow2_checker_clusters(const struct qcow2_checker *c);
+u64 qcow2_checker_clusters(const struct qcow2_checker *c);
 
 /** qcow2_checker_refcounts() - refcounts in a refcount block. */
-uint64_t qcow2_checker_refcounts(const struct qcow2_checker *c);
+u64 qcow2_checker_refcounts(const struct qcow2_checker *c);
 
 #endif /* QCOW2CTL_CHECKER_H */

@@ -2,16 +2,15 @@
 #include "mend.h"
 #include "repair.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
-static bool has(const struct qcow2_layer *layer, uint64_t feature)
+static bool has(const struct qcow2_layer *layer, u64 feature)
 {
 	return layer->image.header.incompatible_features & feature;
 }
 
 /* The first fault that counting does not mend. */
-static void note_worst(void *data, enum qcow2_fault_kind kind, uint64_t where, const char *what)
+static void note_worst(void *data, enum qcow2_fault_kind kind, u64 where, const char *what)
 {
 	char *worst = data;
 
@@ -46,8 +45,8 @@ static int check_again(struct qcow2_layer *layer, struct qcow2_checker *c, char 
 	return qcow2_repair_by_qemu(layer, err) ?: qcow2_repair_check(layer, c, err);
 }
 
-static int mend(struct qcow2_layer *layer, bool repair, struct qcow2_checker *c, char *worst,
-		struct qcow2_error *err)
+static int mend_image(struct qcow2_layer *layer, bool repair, struct qcow2_checker *c, char *worst,
+		      struct qcow2_error *err)
 {
 	bool tried = false;
 	int ret = qcow2_repair_check(layer, c, err);
@@ -65,11 +64,11 @@ static int mend(struct qcow2_layer *layer, bool repair, struct qcow2_checker *c,
 
 static void tell(const struct qcow2_layer *layer, bool was_dirty, const struct qcow2_checker *c)
 {
-	uint64_t corrected = qcow2_checker_corruptions(c), freed = c->found[QCOW2_FAULT_LEAK];
+	u64 corrected = qcow2_checker_corruptions(c), freed = c->found[QCOW2_FAULT_LEAK];
 
 	if (was_dirty || corrected || freed)
 		qcow2_error_warn(layer->name,
-				 "%s%" PRIu64 " refcounts and flags were corrected, %" PRIu64 " leaked clusters freed",
+				 "%s%llu refcounts and flags were corrected, %llu leaked clusters freed",
 				 was_dirty ? "the image was dirty (not closed cleanly): " : "",
 				 corrected, freed);
 }
@@ -90,7 +89,7 @@ int qcow2_mend_before_writing(struct qcow2_layer *layer, bool repair, struct qco
 	if (!dirty && !repair)
 		return 0;
 	qcow2_progress_begin(&progress, layer->name, dirty ? "rebuilding refcounts" : "checking");
-	ret = mend(layer, repair, &c, worst, err);
+	ret = mend_image(layer, repair, &c, worst, err);
 	qcow2_progress_end(&progress);
 	if (!ret)
 		tell(layer, dirty, &c);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "rebuild.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,13 +23,13 @@ struct rebuild {
 	const struct qcow2_checker *old;
 	const struct qcow2_header *h;
 	struct qcow2_refs *refs;
-	uint64_t per_block;
-	uint64_t *blocks;
-	uint64_t nr_blocks;
-	uint64_t next;
-	uint64_t room;
-	uint64_t table;
-	uint64_t table_clusters;
+	u64 per_block;
+	u64 *blocks;
+	u64 nr_blocks;
+	u64 next;
+	u64 room;
+	u64 table;
+	u64 table_clusters;
 	struct qcow2_error *err;
 };
 
@@ -43,7 +42,7 @@ static int no_room(const struct rebuild *r)
 /* --- where they go ------------------------------------------------------------------------- */
 
 /* The old structures are not free either, until the new ones are in use. */
-static bool is_free(const struct rebuild *r, uint64_t cluster)
+static bool is_free(const struct rebuild *r, u64 cluster)
 {
 	if (qcow2_refs_count(r->refs, cluster))
 		return false;
@@ -52,9 +51,9 @@ static bool is_free(const struct rebuild *r, uint64_t cluster)
 }
 
 /* A run of @count free clusters, or NO_CLUSTER. */
-static uint64_t find_run(const struct rebuild *r, uint64_t count)
+static u64 find_run(const struct rebuild *r, u64 count)
 {
-	uint64_t cluster, free = 0;
+	u64 cluster, free = 0;
 
 	for (cluster = r->next; cluster < r->room; cluster++) {
 		free = is_free(r, cluster) ? free + 1 : 0;
@@ -64,7 +63,7 @@ static uint64_t find_run(const struct rebuild *r, uint64_t count)
 	return NO_CLUSTER;
 }
 
-static void make_room_for_entry(struct rebuild *r, uint64_t idx)
+static void make_room_for_entry(struct rebuild *r, u64 idx)
 {
 	if (idx < r->nr_blocks)
 		return;
@@ -76,10 +75,10 @@ static void make_room_for_entry(struct rebuild *r, uint64_t idx)
 }
 
 /* There shall be a refcount for @cluster; a block that is new needs one itself. */
-static int cover(struct rebuild *r, uint64_t cluster)
+static int cover(struct rebuild *r, u64 cluster)
 {
 	for (;;) {
-		uint64_t idx = cluster / r->per_block;
+		u64 idx = cluster / r->per_block;
 
 		make_room_for_entry(r, idx);
 		if (r->blocks[idx])
@@ -95,7 +94,7 @@ static int cover(struct rebuild *r, uint64_t cluster)
 
 static int place_blocks(struct rebuild *r)
 {
-	uint64_t cluster = qcow2_refs_next(r->refs, 0);
+	u64 cluster = qcow2_refs_next(r->refs, 0);
 
 	while (cluster != UINT64_MAX) {
 		if (cover(r, cluster))
@@ -106,7 +105,7 @@ static int place_blocks(struct rebuild *r)
 	return 0;
 }
 
-static bool is_covered(const struct rebuild *r, uint64_t cluster)
+static bool is_covered(const struct rebuild *r, u64 cluster)
 {
 	return cluster / r->per_block < r->nr_blocks && r->blocks[cluster / r->per_block];
 }
@@ -114,7 +113,7 @@ static bool is_covered(const struct rebuild *r, uint64_t cluster)
 /* To cover the table may take blocks, and those may take the place found, or make it bigger. */
 static int place_table(struct rebuild *r)
 {
-	uint64_t i, bytes;
+	u64 i, bytes;
 	bool all;
 
 	do {
@@ -141,9 +140,9 @@ static int place_table(struct rebuild *r)
 
 /* --- writing them -------------------------------------------------------------------------- */
 
-static int fill_block(const struct rebuild *r, void *block, uint64_t first)
+static int fill_block(const struct rebuild *r, void *block, u64 first)
 {
-	uint64_t cluster, count;
+	u64 cluster, count;
 
 	memset(block, 0, r->h->cluster_size);
 	for (cluster = qcow2_refs_next(r->refs, first); cluster - first < r->per_block;
@@ -151,7 +150,7 @@ static int fill_block(const struct rebuild *r, void *block, uint64_t first)
 		count = qcow2_refs_count(r->refs, cluster);
 		if (count > qcow2_refcount_max(r->h->refcount_order))
 			return qcow2_error_set(r->err, QCOW2_EXIT_FAILED, r->old->file,
-					       "cluster %" PRIu64 " has %" PRIu64 " references, more than %u bits can say; qemu-img convert makes a good copy",
+					       "cluster %llu has %llu references, more than %u bits can say; qemu-img convert makes a good copy",
 					       cluster, count, 1U << r->h->refcount_order);
 		qcow2_refcount_set(block, r->h->refcount_order, cluster - first, count);
 	}
@@ -161,7 +160,7 @@ static int fill_block(const struct rebuild *r, void *block, uint64_t first)
 static int write_blocks(const struct rebuild *r)
 {
 	void *block = malloc(r->h->cluster_size);
-	uint64_t i;
+	u64 i;
 	int ret = 0;
 
 	if (!block)
@@ -179,7 +178,7 @@ static int write_table(const struct rebuild *r)
 {
 	size_t len = r->table_clusters << r->h->cluster_bits;
 	__be64 *table = calloc(1, len);
-	uint64_t i;
+	u64 i;
 	int ret;
 
 	if (!table)

@@ -167,8 +167,9 @@ static struct odd *make_odd(struct qcow2_refs *refs, uint64_t cluster, uint16_t 
 
 static bool may_share(unsigned int a, unsigned int b)
 {
-	return (is_l2(a) && is_l2(b)) || (a == b && (a == QCOW2_USE_DATA ||
-						       a == QCOW2_USE_COMPRESSED));
+	if (is_l2(a))
+		return is_l2(b);
+	return a == b && (a == QCOW2_USE_DATA || a == QCOW2_USE_COMPRESSED);
 }
 
 static enum qcow2_use lowest_use(uint16_t uses)

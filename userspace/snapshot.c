@@ -160,7 +160,8 @@ static int run(int argc, char **argv)
 	unsigned int i;
 
 	if (argc < 2)
-		return qcow2_error_usage("snapshot", "say what to do: list, create, apply or delete");
+		return qcow2_error_usage("snapshot",
+					 "say what to do: list, create, apply or delete");
 	for (i = 0; i < sizeof(actions) / sizeof(*actions); i++)
 		if (!strcmp(argv[1], actions[i].name))
 			return actions[i].run(argc - 1, argv + 1);

@@ -262,8 +262,7 @@ static void make(const char *options, bool snapshot)
 
 	snprintf(command, sizeof(command), "qemu-img create -q -f qcow2 -o %s image 512k", options);
 	shell(command);
-	shell("qemu-io -f qcow2 -c 'write -P 1 0 100k' -c 'write -c -P 2 128k 64k' "
-	      "-c 'write -P 3 300k 50k' -c 'write -z 400k 16k' image >/dev/null");
+	shell("qemu-io -f qcow2 -c 'write -P 1 0 100k' -c 'write -c -P 2 128k 64k' -c 'write -P 3 300k 50k' -c 'write -z 400k 16k' image >/dev/null");
 	if (!snapshot)
 		return;
 	shell("qemu-img snapshot -c one image");
@@ -370,8 +369,7 @@ static void test_dirty(void **state)
 			 "qemu-img create -q -f qcow2 -o lazy_refcounts=on,%s image 512k",
 			 options[i]);
 		shell(command);
-		shell("qemu-io -f qcow2 -c 'write -P 1 0 100k' -c 'write -P 2 200k 50k' -c flush "
-		      "-c abort image >/dev/null 2>&1; true");
+		shell("qemu-io -f qcow2 -c 'write -P 1 0 100k' -c 'write -P 2 200k 50k' -c flush -c abort image >/dev/null 2>&1; true");
 		keep_content();
 		assert_true(judge("image", false).dirty);
 		check_repair(false);
