@@ -70,11 +70,11 @@ static void __attribute__((noreturn)) broken(const char *what, const char *why)
 	abort();
 }
 
-static void ignore(void *data, enum qcow2_fault_kind kind, uint64_t where, const char *what)
+static void ignore(void *data, enum qcow2_fault_kind kind, u64 where, const char *what)
 {
 	u64 *faults = data;
 
-	if (!what[0] || kind >= QCOW2_NR_FAULT_KINDS || where == UINT64_MAX)
+	if (!what[0] || kind >= QCOW2_NR_FAULT_KINDS || where == ~0ULL)
 		broken("a fault", "that says nothing");
 	++*faults;
 }
