@@ -8,6 +8,7 @@
 . "$(dirname "$0")/test_common.sh"
 PATH=$test_top/build/tests:$PATH
 need qemu-img qemu-io jq losetup
+modprobe loop 2>/dev/null
 at_exit qcow2ctl detach --all
 cd "$test_dir" || exit 1
 
