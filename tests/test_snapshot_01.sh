@@ -119,7 +119,26 @@ narrow() {
 	cmp "$device" "$test_dir/narrow" && qcow2ctl detach "$device" && whole "$image"
 }
 
+# Images that are not attached, and are not afterwards.
+unattached() {
+	local image=$test_dir/unattached.qcow2
+	qemu-img create -q -f qcow2 "$image" 4M
+	qemu-io -f qcow2 -c 'write -q -P 1 0 4M' "$image" || return
+	qcow2ctl snapshot create "$image" one && qemu-io -f qcow2 -c 'write -q -P 2 1M 1M' "$image" || return
+	qcow2ctl snapshot create "$image" two && qcow2ctl snapshot apply "$image" one || return
+	qemu-io -f qcow2 -c 'read -q -P 1 0 4M' "$image" && whole "$image" || return
+	! qcow2ctl snapshot delete "$image" three 2>"$test_dir/said" || return
+	grep -q 'there is no such snapshot' "$test_dir/said" || return
+	# The backing file need not be there: nobody reads guest data.
+	qemu-img rebase -q -u -b /nowhere -F raw "$image" && qcow2ctl snapshot create "$image" four &&
+		qcow2ctl snapshot delete "$image" four && qemu-img rebase -q -u -b '' "$image" || return
+	qcow2ctl snapshot apply "$image" 2 && qcow2ctl snapshot delete "$image" 1 || return
+	qemu-io -f qcow2 -c 'read -q -P 2 1M 1M' "$image" && whole "$image" || return
+	[ "$(qemu-img snapshot -l "$image" | grep -c two)" = 1 ] && [ -z "$(qcow2ctl list)" ]
+}
+
 check "devices that show snapshots" shown
+check "images that are not attached" unattached
 check "as often as one likes, with clusters of 2 MiB" many
 check "refcounts of 2 bits at their highest" narrow
 check "clusters of 4 KiB" scenario cluster_size=4096

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "attach.h"
 #include "chain.h"
 #include "command.h"
 #include "device.h"
@@ -9,12 +10,14 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct attach_options {
 	struct qcow2_chain_policy policy;
+	bool top_only;
 	struct qcow2_nl_device device;
 	const char *image;
 	enum qcow2blk_format format;
@@ -249,9 +252,10 @@ static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 	ret = find_parent(o, err);
 	if (ret || o->device.parent != QCOW2_NL_ANY_INDEX)
 		return ret;
-	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err) ?:
-	      qcow2_chain_open_backing(chain, &o->policy, err) ?:
-	      check_backing_formats(chain, &o->policy, err);
+	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err);
+	if (!ret && !o->top_only)
+		ret = qcow2_chain_open_backing(chain, &o->policy, err) ?:
+		      check_backing_formats(chain, &o->policy, err);
 	o->device.nr_layers = chain->depth;
 	for (i = 0; i < chain->depth; i++) {
 		o->device.layers[i].fd = chain->layer[i].fd;
@@ -327,20 +331,20 @@ static int make_usable(const struct attach_options *o, uint64_t since, struct qc
 	return ret;
 }
 
-/* A device that is not wholly there is not left behind. */
-static void undo(struct qcow2_nl *nl, int index)
+int qcow2_attach_undo(struct qcow2_nl *nl, int index)
 {
 	uint64_t end = qcow2_node_now() + 3000000ULL;
 	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_error err;
-	int ret, error;
+	int error;
 
 	do
-		ret = qcow2_nl_detach(nl, index, 0, &error, &err);
+		qcow2_nl_detach(nl, index, 0, &error, &err);
 	while (error == EBUSY && qcow2_node_nap(end));
-	if (ret)
+	if (error)
 		qcow2_error_warn(qcow2_node_path(index, path), "it stays attached: %s",
 				 strerror(error));
+	return error;
 }
 
 static int print_device(const struct attach_options *o, struct qcow2_error *err)
@@ -378,21 +382,68 @@ static int tell(const struct attach_options *o, struct qcow2_error *err)
 	return ret;
 }
 
+/* All that a disk of the image needs. */
+static int get_ready(struct attach_options *o, struct qcow2_chain *chain, struct qcow2_nl **nl,
+		     struct qcow2_error *err)
+{
+	*nl = NULL;
+	return open_chain(o, chain, err) ?: check_stacks(chain, err) ?: open_kernel(nl, err);
+}
+
 static int attach(struct attach_options *o, struct qcow2_error *err)
 {
 	uint64_t since = qcow2_node_now();
 	struct qcow2_chain chain;
-	struct qcow2_nl *nl = NULL;
+	struct qcow2_nl *nl;
 	int ret;
 
-	ret = open_chain(o, &chain, err) ?: check_stacks(&chain, err) ?: open_kernel(&nl, err) ?:
-	      qcow2_nl_attach(nl, &o->device, err);
+	ret = get_ready(o, &chain, &nl, err) ?: qcow2_nl_attach(nl, &o->device, err);
 	if (!ret) {
+		/* A device that is not wholly there is not left behind. */
 		ret = make_usable(o, since, err) ?: tell(o, err);
 		if (ret)
-			undo(nl, o->device.index);
+			qcow2_attach_undo(nl, o->device.index);
 	}
 	qcow2_nl_close(nl);
+	qcow2_chain_close(&chain);
+	return ret;
+}
+
+static void explain_temporary_lock(const struct qcow2_layer *layer, struct qcow2_error *err)
+{
+	qcow2_device_explain_lock(layer, "", err);
+}
+
+int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *backing,
+			struct qcow2_nl **nl, int *index, sigset_t *before,
+			struct qcow2_error *err)
+{
+	struct attach_options o = {
+		.device.index = QCOW2_NL_ANY_INDEX,
+		.device.parent = QCOW2_NL_ANY_INDEX,
+		.device.flags = QCOW2BLK_F_NO_PARTSCAN,
+		.format = QCOW2BLK_FORMAT_QCOW2,
+		.image = image,
+		.top_only = !backing,
+	};
+	struct qcow2_chain chain;
+	sigset_t all;
+	int ret;
+
+	if (backing)
+		o.policy = *backing;
+	else
+		qcow2_chain_policy_init(&o.policy);
+	o.policy.attach = true;
+	o.policy.temporary = true;
+	o.policy.writable = true;
+	o.policy.explain_lock = explain_temporary_lock;
+	ret = get_ready(&o, &chain, nl, err);
+	/* What comes before, mending the image, may take long. */
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, before);
+	ret = ret ?: qcow2_nl_attach(*nl, &o.device, err);
+	*index = o.device.index;
 	qcow2_chain_close(&chain);
 	return ret;
 }

@@ -192,6 +192,12 @@ static int open_file(struct qcow2_layer *layer, bool writable, bool attach,
 	return S_ISBLK(layer->st.st_mode) ? look_at_device(layer, writable, attach, err) : 0;
 }
 
+/* Could the user attach it read-only instead? */
+static bool stays_attached(const struct qcow2_chain_policy *policy)
+{
+	return policy->attach && !policy->temporary;
+}
+
 static int lock(const struct qcow2_layer *layer, bool writable,
 		const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
@@ -199,7 +205,7 @@ static int lock(const struct qcow2_layer *layer, bool writable,
 	int ret;
 
 	if (writable)
-		mode = policy->attach ? &qcow2_lock_writer : &qcow2_lock_repairer;
+		mode = stays_attached(policy) ? &qcow2_lock_writer : &qcow2_lock_repairer;
 	ret = qcow2_lock_take(layer->fd, layer->name, mode, err);
 	if (ret && policy->explain_lock)
 		policy->explain_lock(layer, err);
@@ -319,7 +325,7 @@ static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format
 	if (!ret && !is_top)
 		ret = check_new(chain, layer, err);
 	if (!ret)
-		ret = open_file(layer, writable, policy->attach, err);
+		ret = open_file(layer, writable, stays_attached(policy), err);
 	/* Locked before it is read: whoever writes it may change what it says. */
 	if (!ret && (policy->attach || policy->check))
 		ret = lock(layer, writable, policy, err);

@@ -73,6 +73,8 @@ struct qcow2_chain {
  * @check: the top is to be checked: it is locked, but not refused for what it is.
  * @writable: the top is to be written: it is opened and locked for that. If it is to be
  *	attached, a dirty one is mended first, see qcow2_mend_before_writing().
+ * @temporary: with @attach: for the time of a command only. So there is no hint that it can be
+ *	attached read-only.
  * @repair: and one that is worse, too.
  * @explain_lock: where a layer cannot be locked: fill in a better error, if the caller
  *	knows who has it; or NULL.
@@ -83,6 +85,7 @@ struct qcow2_chain_policy {
 	bool anywhere;
 	signed char backing_format[QCOW2BLK_MAX_LAYERS];
 	bool attach;
+	bool temporary;
 	bool check;
 	bool writable;
 	bool repair;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qcow2ctl snapshot create, apply, delete: the kernel does it, between a freeze and a thaw. */
-#include "device.h"
 #include "node.h"
 #include "snapshot.h"
+#include "temporary.h"
 
 #include <getopt.h>
-#include <signal.h>
 #include <string.h>
 
 struct change {
@@ -15,39 +14,47 @@ struct change {
 	const char *name;
 };
 
-/* A file system that stays frozen because we were interrupted would be a nuisance. */
+/* Signals are blocked: a file system that stays frozen would be a nuisance. */
 static int change_frozen(struct qcow2_nl *nl, int index, const struct change *c,
 			 struct qcow2_error *err)
 {
 	struct qcow2_node_frozen frozen = { };
-	sigset_t all, before;
 	int ret;
 
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &before);
 	if (c->op == QCOW2BLK_SNAPSHOT_CREATE)
 		qcow2_node_freeze(index, &frozen);
 	ret = qcow2_nl_snapshot(nl, index, c->op, c->name, c->flags, err);
 	qcow2_node_thaw(&frozen);
-	sigprocmask(SIG_SETMASK, &before, NULL);
 	return ret;
 }
 
-static int change(const struct change *c, struct qcow2_error *err)
+/* An image that is not attached is used by nobody, but udev may be looking at the device. */
+static int change_unattached(const struct qcow2_temporary *t, struct change *c,
+			     struct qcow2_error *err)
 {
-	struct qcow2_devices devices;
-	int index, ret;
+	c->flags |= QCOW2BLK_F_FORCE;
+	return qcow2_nl_snapshot(t->devices.nl, t->index, c->op, c->name, c->flags, err);
+}
 
-	ret = qcow2_devices_read(&devices, err);
-	if (!ret)
-		ret = qcow2_devices_find(&devices, c->device, &index, err);
-	if (!ret)
-		ret = change_frozen(devices.nl, index, c, err);
-	if (!ret && c->op == QCOW2BLK_SNAPSHOT_APPLY &&
-	    !(qcow2_devices_by_index(&devices, index)->flags & QCOW2BLK_F_NO_PARTSCAN))
-		ret = qcow2_node_scan_partitions(index, err);
-	qcow2_devices_free(&devices);
+static int change_attached(const struct qcow2_temporary *t, const struct change *c,
+			   struct qcow2_error *err)
+{
+	uint32_t flags = qcow2_devices_by_index(&t->devices, t->index)->flags;
+	int ret = change_frozen(t->devices.nl, t->index, c, err);
+
+	if (!ret && c->op == QCOW2BLK_SNAPSHOT_APPLY && !(flags & QCOW2BLK_F_NO_PARTSCAN))
+		ret = qcow2_node_scan_partitions(t->index, err);
 	return ret;
+}
+
+static int change(struct change *c, struct qcow2_error *err)
+{
+	struct qcow2_temporary t;
+	int ret = qcow2_temporary_begin(&t, c->device, NULL, err);
+
+	if (!ret)
+		ret = t.made ? change_unattached(&t, c, err) : change_attached(&t, c, err);
+	return qcow2_temporary_end(&t, ret, err);
 }
 
 static int find_op(const char *word)

@@ -200,6 +200,12 @@ static void test_others(void **state)
 		{ { "list", "none" }, 1, "none: cannot open the image: No such file" },
 		{ { "list", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 		{ { "list", "raw" }, 2, "raw: file length 0 is too small" },
+		{ { "create", "image" }, 1, "create: give a DEVICE or IMAGE, and a NAME" },
+		{ { "apply", "--list", "image", "one" }, 1, "unrecognized option '--list'" },
+		{ { "create", "none", "one" }, 1, "none: no such image: No such file" },
+		{ { "create", "qcow32767", "one" }, 1, "/dev/qcow32767: no such device" },
+		{ { "delete", "raw", "one" }, 2, "raw: file length 0 is too small" },
+		{ { "delete", "corrupt", "one" }, 2, "corrupt: the image is marked corrupt, so it is not written" },
 	};
 	/* As qemu-img check: 1 is what could not be checked, 2 what is corrupt. */
 	static const struct row of_check[] = {
