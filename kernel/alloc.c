@@ -19,7 +19,7 @@ static void refill_work(struct work_struct *work);
 static void release_work(struct work_struct *work);
 
 int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refcounts *refs,
-		     bool punch, const struct qcow2_alloc_ops *ops)
+		     bool punch, struct srcu_struct *gen, const struct qcow2_alloc_ops *ops)
 {
 	const struct qcow2_header *h = refs->h;
 	u64 size = qcow2_file_size(refs->file);
@@ -51,7 +51,8 @@ int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refco
 	if (!a->batches)
 		return -ENOMEM;
 	a->wq = alloc_workqueue("%s-alloc", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
-	if (a->wq && !init_srcu_struct(&a->gen))
+	a->gen = gen ?: &a->own_gen;
+	if (a->wq && (gen || !init_srcu_struct(&a->own_gen)))
 		return 0;
 	if (a->wq)
 		destroy_workqueue(a->wq);
@@ -72,7 +73,7 @@ void qcow2_alloc_quiesce(struct qcow2_alloc *a)
 {
 	if (!a->wq)
 		return;
-	srcu_barrier(&a->gen);
+	srcu_barrier(a->gen);
 	drain_workqueue(a->wq);
 }
 
@@ -81,7 +82,8 @@ void qcow2_alloc_exit(struct qcow2_alloc *a)
 	if (!a->wq)
 		return;
 	destroy_workqueue(a->wq);
-	cleanup_srcu_struct(&a->gen);
+	if (a->gen == &a->own_gen)
+		cleanup_srcu_struct(a->gen);
 	/* Where writing has stopped: they leak. */
 	free_list_of_batches(a, &a->open);
 	free_list_of_batches(a, &a->removing);
@@ -466,7 +468,7 @@ void qcow2_alloc_durable(struct qcow2_alloc *a)
 		if (qcow2_is_mutant(NO_DRAIN))
 			batch_drained(&b->rcu);
 		else
-			call_srcu(&a->gen, &b->rcu, batch_drained);
+			call_srcu(a->gen, &b->rcu, batch_drained);
 	}
 	if (try)
 		resume(a, FOR_COMMIT, 0);
@@ -579,7 +581,7 @@ int qcow2_alloc_settle(struct qcow2_alloc *a)
 
 	do {
 		err = qcow2_commit_wait(a->commit);
-		srcu_barrier(&a->gen);
+		srcu_barrier(a->gen);
 		flush_work(&a->release);
 	} while (!err && anything_freed(a));
 	return err;
@@ -619,6 +621,13 @@ static int cut_tail(struct qcow2_alloc *a)
 	if (err || end >= qcow2_file_size(a->file))
 		return err;
 	return qcow2_file_truncate(a->file, end) ?: qcow2_file_sync(a->file);
+}
+
+void qcow2_alloc_may_shrink(struct qcow2_alloc *a)
+{
+	mutex_lock(&a->refs->lock);
+	a->floor = 0;
+	mutex_unlock(&a->refs->lock);
 }
 
 int qcow2_alloc_finish(struct qcow2_alloc *a)

@@ -102,7 +102,7 @@ struct qcow2_alloc_ops {
  * @punch: give the space of freed clusters back.
  * @pool_target: clusters that the pool is filled to.
  * @limit: clusters that a crash may leak on top of the pool, at most.
- * @gen: the generation.
+ * @gen: the generation: @own_gen, or that of the layer whose requests read this one, too.
  * @batches: memory for struct qcow2_free_batch.
  *
  * Under @refs->lock, in the workers:
@@ -134,7 +134,8 @@ struct qcow2_alloc {
 	bool punch;
 	u32 pool_target;
 	u32 limit;
-	struct srcu_struct gen;
+	struct srcu_struct own_gen;
+	struct srcu_struct *gen;
 	mempool_t *batches;
 
 	u64 next;
@@ -168,10 +169,17 @@ struct qcow2_alloc {
  * qcow2_alloc_init() - an empty pool
  * @refs: open; must outlive the allocator, as must all that it names.
  * @punch: see struct qcow2_alloc.
+ * @gen: the generation to wait for, which must outlive the allocator; NULL: one of its own.
  * Context: may sleep. Return: 0, -ENOMEM.
  */
 int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refcounts *refs,
-		     bool punch, const struct qcow2_alloc_ops *ops);
+		     bool punch, struct srcu_struct *gen, const struct qcow2_alloc_ops *ops);
+
+/**
+ * qcow2_alloc_may_shrink() - what is free at the file's end may be cut off
+ * Also what was there when it was opened. Context: may sleep.
+ */
+void qcow2_alloc_may_shrink(struct qcow2_alloc *a);
 
 /**
  * qcow2_alloc_finish() - give back what is in the pool and what the file grew too far

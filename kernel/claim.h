@@ -9,6 +9,8 @@
  * the cluster stays. Reads, and writes in place, claim nothing. Who finds something claimed is
  * parked, and looks again from the start when it is released; nobody waits while
  * holding a claim for anything but the I/O of its own.
+ *
+ * A fence is a claim that writes in place mind, too: merge.h.
  */
 #ifndef _QCOW2_CLAIM_H
 #define _QCOW2_CLAIM_H
@@ -23,10 +25,12 @@
  * @lock: protects the tree and the claims' lists. Taken by completions of I/O, with
  *	interrupts off. Innermost.
  * @tree: struct qcow2_claim, by guest subcluster; they do not overlap.
+ * @fence: no new claim may overlap it, and writes in place mind it, too; or NULL.
  */
 struct qcow2_claims {
 	spinlock_t lock;	/* see above */
 	struct rb_root tree;
+	struct qcow2_claim *fence;
 };
 
 /**
@@ -65,5 +69,32 @@ bool qcow2_claim(struct qcow2_claims *claims, struct qcow2_claim *c, u64 first, 
 
 /** qcow2_claim_release() - give them free, resume those who wait. Context: any. */
 void qcow2_claim_release(struct qcow2_claims *claims, struct qcow2_claim *c);
+
+/**
+ * qcow2_fence_begin() - let nobody begin to change guest subclusters
+ * @c: filled in. There is one fence at a time.
+ *
+ * Who has claimed some of them before goes on: see qcow2_fence_wait(). Who writes in place
+ * asks qcow2_fence_pass() in his generation; those who did so before end with the next
+ * generation. Context: any.
+ */
+void qcow2_fence_begin(struct qcow2_claims *claims, struct qcow2_claim *c, u64 first, u64 last);
+
+/**
+ * qcow2_fence_wait() - has everybody who had claimed something in the fence gone?
+ * @w: will be resumed else, possibly before this returns; ask again then.
+ * Context: any. Return: true if so.
+ */
+bool qcow2_fence_wait(struct qcow2_claims *claims, struct qcow2_claim_waiter *w);
+
+/**
+ * qcow2_fence_pass() - may these guest subclusters be written in place?
+ * @w: will be resumed else, possibly before this returns. Context: any. Return: true if so.
+ */
+bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
+		      struct qcow2_claim_waiter *w);
+
+/** qcow2_fence_end() - everybody may go on. Context: any. */
+void qcow2_fence_end(struct qcow2_claims *claims);
 
 #endif /* _QCOW2_CLAIM_H */

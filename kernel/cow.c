@@ -51,6 +51,18 @@ bool qcow2_cow_claim(struct qcow2_request *req, struct qcow2_claim *c, u64 first
 	return qcow2_claim(&qcow2_request_top(req)->claims, c, first, last, &req->wait.claim);
 }
 
+/* May the next @len bytes be written where they are? Return: false: the request is parked. */
+static bool pass_fence(struct qcow2_request *req, u64 len)
+{
+	struct qcow2_layer *l = qcow2_request_top(req);
+
+	if (l->format == QCOW2BLK_FORMAT_RAW || qcow2_is_mutant(MERGE_UNFENCED))
+		return true;
+	req->wait.claim.resume = claim_released;
+	return qcow2_fence_pass(&l->claims, req->off >> l->h.subcluster_bits,
+				(req->off + len - 1) >> l->h.subcluster_bits, &req->wait.claim);
+}
+
 /* --- the file's answer ------------------------------------------------------------------ */
 
 /* Dirty tables that are not yet being written: begin to, and wait for that. */
@@ -681,7 +693,9 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	err = lookup(req, *len, &ext);
 	if (!err && ext.type == QCOW2_CLUSTER_NORMAL) {
 		*len = ext.len;
-		return write_in_place(req, &ext, gen);
+		if (pass_fence(req, ext.len))
+			return write_in_place(req, &ext, gen);
+		err = QCOW2_PARKED;
 	}
 	qcow2_layer_leave(l, gen);
 	if (err)

@@ -239,7 +239,7 @@ static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 	if (!err && writable) {
 		chain->layers[0]->owner = dev;
 		err = qcow2_layer_make_writable(chain->layers[0],
-						!(a->flags & QCOW2BLK_F_NO_DISCARD),
+						!(a->flags & QCOW2BLK_F_NO_DISCARD), NULL,
 						&layer_ops, &a->why);
 	}
 	if (!err)
@@ -250,9 +250,8 @@ close:
 	return err;
 }
 
-static int make_target(struct qcow2_device *dev)
+int qcow2_device_make_target(struct qcow2_io_target *t, const char *name)
 {
-	struct qcow2_io_target *t = &dev->target;
 	struct qcow2_layer *top = t->chain.layers[0];
 
 	t->stats = alloc_percpu(struct qcow2_io_stats);
@@ -265,8 +264,8 @@ static int make_target(struct qcow2_device *dev)
 					top->h.cluster_size : 0);
 	if (IS_ERR(t->copies))
 		goto free_compress;
-	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
-	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
+	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
 	if (t->wq && t->part_wq)
 		return 0;
 	if (t->wq)
@@ -281,13 +280,13 @@ free_stats:
 	return -ENOMEM;
 }
 
-static void free_target(struct qcow2_device *dev)
+void qcow2_device_free_target(struct qcow2_io_target *t)
 {
-	destroy_workqueue(dev->target.wq);
-	destroy_workqueue(dev->target.part_wq);
-	qcow2_copies_destroy(dev->target.copies);
-	qcow2_compress_destroy(dev->target.compress);
-	free_percpu(dev->target.stats);
+	destroy_workqueue(t->wq);
+	destroy_workqueue(t->part_wq);
+	qcow2_copies_destroy(t->copies);
+	qcow2_compress_destroy(t->compress);
+	free_percpu(t->stats);
 }
 
 static int build_device(struct qcow2_device *dev, struct qcow2_attach *a)
@@ -302,7 +301,7 @@ static int build_device(struct qcow2_device *dev, struct qcow2_attach *a)
 	if (err)
 		return err;
 	a->why = "out of memory";
-	err = make_target(dev);
+	err = qcow2_device_make_target(&dev->target, dev->name);
 	if (err)
 		goto close_layers;
 	err = qcow2_disk_create(&dev->disk, dev->name, &dev->target, nesting);
@@ -317,13 +316,13 @@ static int build_device(struct qcow2_device *dev, struct qcow2_attach *a)
 destroy_disk:
 	qcow2_disk_destroy(&dev->disk);
 free_target:
-	free_target(dev);
+	qcow2_device_free_target(&dev->target);
 close_layers:
 	close_chain(&dev->target.chain);
 	return err;
 }
 
-static void unclaim_device(struct qcow2_device *dev)
+void qcow2_device_unclaim(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
 	dev->detaching = false;
@@ -340,10 +339,8 @@ static void publish(struct qcow2_device *dev)
 		dev->target.chain.nr == 1 ? "" : "s", dev->target.chain.layers[0]->size,
 		dev->target.chain.layers[0]->file.filp);
 	device_event(dev, QCOW2BLK_EVENT_ATTACHED);
-	unclaim_device(dev);
+	qcow2_device_unclaim(dev);
 }
-
-static struct qcow2_device *claim_device(u32 index);
 
 /*
  * The device whose files are shared, claimed: nobody changes its snapshots or ends it
@@ -360,7 +357,7 @@ static struct qcow2_device *claim_parent(struct qcow2_attach *a)
 	if (dev && dev->parent)
 		index = dev->parent->index;
 	mutex_unlock(&devices_lock);
-	dev = claim_device(index);
+	dev = qcow2_device_claim(index);
 	if (IS_ERR(dev)) {
 		a->why = PTR_ERR(dev) == -ENODEV ? "no such device" :
 						   "the device is being changed";
@@ -434,12 +431,12 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
 	}
 	ret = attach_files(a, parent, size);
 	if (parent)
-		unclaim_device(parent);
+		qcow2_device_unclaim(parent);
 	return ret;
 }
 
 /* The device, ours to change or to end, or ERR_PTR. */
-static struct qcow2_device *claim_device(u32 index)
+struct qcow2_device *qcow2_device_claim(u32 index)
 {
 	struct qcow2_device *dev;
 
@@ -464,10 +461,11 @@ static void end_device(struct qcow2_device *dev)
 	xa_store(&devices, dev->index, NULL, GFP_KERNEL);
 	mutex_unlock(&devices_lock);
 
+	qcow2_merge_destroy(dev->merge);
 	qcow2_disk_remove(&dev->disk);
 	if (top->writable && qcow2_layer_finish(top))
 		pr_warn("%s: space that was reserved could not be given back\n", dev->name);
-	free_target(dev);
+	qcow2_device_free_target(&dev->target);
 	/* Up to here the layer may have something to say about the disk. */
 	close_chain(&dev->target.chain);
 	qcow2_disk_destroy(&dev->disk);
@@ -496,7 +494,7 @@ static int last_commit(struct qcow2_device *dev, bool force)
 	return force ? 0 : err;
 }
 
-static bool has_children(struct qcow2_device *dev)
+bool qcow2_device_has_children(struct qcow2_device *dev)
 {
 	bool any;
 
@@ -508,21 +506,21 @@ static bool has_children(struct qcow2_device *dev)
 
 int qcow2_device_detach(u32 index, bool force)
 {
-	struct qcow2_device *dev = claim_device(index);
+	struct qcow2_device *dev = qcow2_device_claim(index);
 	int err;
 
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	/* No more can come: that takes a claim, too. */
-	err = has_children(dev) ? -EBUSY : qcow2_disk_refuse_opens(&dev->disk);
+	err = qcow2_device_has_children(dev) ? -EBUSY : qcow2_disk_refuse_opens(&dev->disk);
 	if (err) {
-		unclaim_device(dev);
+		qcow2_device_unclaim(dev);
 		return err;
 	}
 	err = last_commit(dev, force);
 	if (err) {
 		qcow2_disk_allow_opens(&dev->disk);
-		unclaim_device(dev);
+		qcow2_device_unclaim(dev);
 		return err;
 	}
 	end_device(dev);
@@ -597,7 +595,7 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 			  const char **why)
 {
 	bool alone = op == QCOW2BLK_SNAPSHOT_APPLY && !force;
-	struct qcow2_device *dev = claim_device(index);
+	struct qcow2_device *dev = qcow2_device_claim(index);
 	int err = 0;
 
 	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
@@ -612,6 +610,6 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 		if (alone)
 			qcow2_disk_allow_opens(&dev->disk);
 	}
-	unclaim_device(dev);
+	qcow2_device_unclaim(dev);
 	return err;
 }

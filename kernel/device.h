@@ -17,6 +17,7 @@
 #include <linux/ratelimit.h>
 
 #include "disk.h"
+#include "merge.h"
 #include "snapshot.h"
 
 /**
@@ -44,6 +45,8 @@ struct qcow2_event {
  * @snapshot: ID of the snapshot that it shows, or an empty string.
  * @parent: the device whose files it shares, and which stays as long as it does, or NULL.
  * @children: devices that share its files. Under the devices lock.
+ * @merge: the last merge of the top into the layer below, or NULL. Under the devices lock.
+ * @base: the chain from that layer on, as it writes to it.
  * @detaching: it is somebody's to show, to change or to end, alone. Under the devices lock.
  * @error: the last error to tell of, under @error_lock. @error_work tells.
  */
@@ -57,6 +60,8 @@ struct qcow2_device {
 	char snapshot[QCOW2_SNAPSHOT_NAME_MAX + 1];
 	struct qcow2_device *parent;
 	unsigned int children;
+	struct qcow2_merge *merge;
+	struct qcow2_io_target base;
 	bool detaching;
 
 	spinlock_t error_lock;	/* protects error */
@@ -124,6 +129,24 @@ int qcow2_device_detach(u32 index, bool force);
 int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
 			  const char **why);
 
+/**
+ * qcow2_device_open_base() - use another file for the layer below the top
+ * @a: @a->layers[0] is the same file, open for writing too; taken over: NULL once used.
+ * Requests wait meanwhile. When the system call returns the old one is closed.
+ * Context: may sleep. Return: 0; see QCOW2BLK_CMD_COMMIT; then @a->why is set.
+ */
+int qcow2_device_open_base(u32 index, struct qcow2_attach *a);
+
+/**
+ * qcow2_device_commit() - begin to merge the top layer into the one below
+ * @why: (out) a sentence, constant, on error.
+ * Context: may sleep. Return: 0; see QCOW2BLK_CMD_COMMIT.
+ */
+int qcow2_device_commit(u32 index, const char **why);
+
+/** qcow2_device_stop_commit() - end that soon. Return: 0, -ENODEV, -EINVAL it does not run. */
+int qcow2_device_stop_commit(u32 index, const char **why);
+
 /** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
 u32 qcow2_device_flags(const struct qcow2_device *dev);
 
@@ -145,5 +168,24 @@ struct qcow2_device *qcow2_device_next(u32 index);
  * @tell: called in process context; NULL for nobody. Set while no device exists.
  */
 void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
+
+/* --- for base.c ---------------------------------------------------------------------------- */
+
+/**
+ * qcow2_device_claim() - the device, ours to change or to end until qcow2_device_unclaim()
+ * Context: may sleep. Return: or ERR_PTR: -ENODEV, -EBUSY somebody else's.
+ */
+struct qcow2_device *qcow2_device_claim(u32 index);
+void qcow2_device_unclaim(struct qcow2_device *dev);
+
+/** qcow2_device_has_children() - do others share its files? Context: may sleep. */
+bool qcow2_device_has_children(struct qcow2_device *dev);
+
+/**
+ * qcow2_device_make_target() - all that requests need beside the chain
+ * @t: with @t->chain.  @name: of the workers. Context: may sleep. Return: 0, -ENOMEM.
+ */
+int qcow2_device_make_target(struct qcow2_io_target *t, const char *name);
+void qcow2_device_free_target(struct qcow2_io_target *t);
 
 #endif /* _QCOW2_DEVICE_H */

@@ -215,6 +215,15 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 	return 0;
 }
 
+int qcow2_layer_reload(struct qcow2_layer *l, const struct qcow2_layer *old, const char **why)
+{
+	u64 room = (u64)old->map.cache.max << old->map.cache.slice_bits;
+
+	if (l->format != QCOW2BLK_FORMAT_QCOW2)
+		return 0;
+	return qcow2_map_open(&l->map, &l->h, &l->file, room, why);
+}
+
 int qcow2_lookup_failed(struct qcow2_layer *l, u64 off, int err,
 			const struct qcow2_fault *fault)
 {

@@ -111,10 +111,11 @@ void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u
  * qcow2_layer_make_writable() - get ready for writes
  * @l: opened for that, and loaded.
  * @discard: see struct qcow2_layer.
+ * @reader: the layer above, whose requests read from this one, too; or NULL.
  * @why: (out) a sentence, constant, on error.
  * Writes nothing yet. Context: may sleep. Return: 0 or an errno.
  */
-int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
+int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_layer *reader,
 			      const struct qcow2_layer_ops *ops, const char **why);
 
 /**
@@ -151,8 +152,8 @@ static inline int qcow2_layer_enter(struct qcow2_layer *l)
 
 	if (!l->alloc.wq)
 		return -1;
-	gen = srcu_down_read(&l->alloc.gen);
-	__release(&l->alloc.gen);	/* as far as sparse knows: others leave */
+	gen = srcu_down_read(l->alloc.gen);
+	__release(l->alloc.gen);	/* as far as sparse knows: others leave */
 	return gen;
 }
 
@@ -160,8 +161,8 @@ static inline void qcow2_layer_leave(struct qcow2_layer *l, int gen)
 {
 	if (gen < 0)
 		return;
-	__acquire(&l->alloc.gen);
-	srcu_up_read(&l->alloc.gen, gen);
+	__acquire(l->alloc.gen);
+	srcu_up_read(l->alloc.gen, gen);
 }
 
 /** qcow2_layer_close() - close the file and free the layer. Context: may sleep. */
@@ -191,6 +192,12 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
  */
 int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool may_sleep,
 		       struct qcow2_extent *ext);
+
+/**
+ * qcow2_layer_reload() - make a layer ready for lookups in the place of another one
+ * @l: opened anew. @old: what was in its place, loaded. Context: may sleep. Return: 0 or an errno.
+ */
+int qcow2_layer_reload(struct qcow2_layer *l, const struct qcow2_layer *old, const char **why);
 
 /**
  * qcow2_lookup_failed() - qcow2_map_lookup() has failed: say so once

@@ -35,6 +35,9 @@
  * @QCOW2_MUTANT_SWITCH_PUNCHED: space of the old tables is punched out before that.
  * @QCOW2_MUTANT_SWITCH_UNSYNCED: that is over when the header is written, not durable.
  * @QCOW2_MUTANT_STILL_COPIED: entries that a snapshot shares say COPIED.
+ * @QCOW2_MUTANT_MERGE_UNFLUSHED: what was merged into the backing file is dropped from the
+ *	overlay without waiting for the backing file to be durable.
+ * @QCOW2_MUTANT_MERGE_UNFENCED: writes in place do not mind the merge.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -60,6 +63,8 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_SWITCH_PUNCHED,
 	QCOW2_MUTANT_SWITCH_UNSYNCED,
 	QCOW2_MUTANT_STILL_COPIED,
+	QCOW2_MUTANT_MERGE_UNFLUSHED,
+	QCOW2_MUTANT_MERGE_UNFENCED,
 	QCOW2_NR_MUTANTS
 };
 

@@ -47,6 +47,12 @@ static const struct nla_policy snapshot_policy[] = {
 	[QCOW2BLK_A_SNAPSHOT]	 = { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
 };
 
+static const struct nla_policy commit_policy[] = {
+	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
+	[QCOW2BLK_A_COMMIT_OP]	= NLA_POLICY_MAX(NLA_U8, QCOW2BLK_COMMIT_STOP),
+};
+
 static const struct nla_policy attach_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, ATTACH_FLAGS),
@@ -189,6 +195,28 @@ static int put_stats(struct sk_buff *msg, const struct qcow2_io_target *t)
 	return 0;
 }
 
+static int put_commit(struct sk_buff *msg, struct qcow2_merge *m)
+{
+	struct qcow2_merge_progress p;
+	struct nlattr *nest;
+
+	if (!m)
+		return 0;
+	qcow2_merge_get_progress(m, &p);
+	nest = nla_nest_start(msg, QCOW2BLK_A_COMMIT);
+	if (!nest || nla_put_u8(msg, QCOW2BLK_A_COMMIT_STATE, p.state) ||
+	    (p.state == QCOW2BLK_COMMIT_FAILED &&
+	     nla_put_u32(msg, QCOW2BLK_A_COMMIT_ERRNO, -p.err)) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_COMMIT_DONE, p.done, QCOW2BLK_A_COMMIT_PAD) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_COMMIT_TOTAL, p.total, QCOW2BLK_A_COMMIT_PAD) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_COMMIT_COPIED, p.copied, QCOW2BLK_A_COMMIT_PAD) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_COMMIT_ZEROED, p.zeroed, QCOW2BLK_A_COMMIT_PAD) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_COMMIT_LEFT, p.left, QCOW2BLK_A_COMMIT_PAD))
+		return -EMSGSIZE;
+	nla_nest_end(msg, nest);
+	return 0;
+}
+
 static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 			   const struct qcow2_device *dev, bool with_paths)
 {
@@ -207,7 +235,7 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 	if (!err && dev->parent)
 		err = nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index);
 	err = err ?: put_layers(msg, &dev->target.chain, with_paths) ?:
-	      put_stats(msg, &dev->target);
+	      put_stats(msg, &dev->target) ?: put_commit(msg, dev->merge);
 	if (err)
 		genlmsg_cancel(msg, hdr);
 	else
@@ -376,6 +404,15 @@ static int reply_attached(struct genl_info *info, u32 index, u64 size)
 	return genlmsg_reply(msg, info);
 }
 
+static void put_files(struct qcow2_attach *a)
+{
+	unsigned int i;
+
+	for (i = 0; i < a->nr; i++)
+		if (a->layers[i].filp)
+			fput(a->layers[i].filp);
+}
+
 static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct qcow2_attach *a;
@@ -394,9 +431,7 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 		if (ret < 0)
 			refuse(info, a);
 	}
-	for (i = 0; i < a->nr; i++)
-		if (a->layers[i].filp)
-			fput(a->layers[i].filp);
+	put_files(a);
 	kfree(a);
 	if (ret < 0)
 		return ret;
@@ -460,6 +495,58 @@ static int snapshot_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
+/* Another file for the layer below the top. */
+static int open_base(struct genl_info *info, u32 index)
+{
+	struct qcow2_attach *a;
+	int err;
+
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_LAYERS)) {
+		NL_SET_ERR_MSG(info->extack, "the request names no layer");
+		return -EINVAL;
+	}
+	a = kzalloc(sizeof(*a), GFP_KERNEL);
+	if (!a)
+		return -ENOMEM;
+	err = parse_layers(a, info);
+	if (!err) {
+		err = qcow2_device_open_base(index, a);
+		if (err)
+			refuse(info, a);
+	}
+	put_files(a);
+	kfree(a);
+	return err;
+}
+
+static int commit_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	const char *why;
+	u32 index;
+	int err;
+
+	if (!may_change(skb))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_COMMIT_OP)) {
+		NL_SET_ERR_MSG(info->extack, "the request lacks a device or a step");
+		return -EINVAL;
+	}
+	index = nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]);
+	switch (nla_get_u8(info->attrs[QCOW2BLK_A_COMMIT_OP])) {
+	case QCOW2BLK_COMMIT_OPEN:
+		return open_base(info, index);
+	case QCOW2BLK_COMMIT_START:
+		err = qcow2_device_commit(index, &why);
+		break;
+	default:
+		err = qcow2_device_stop_commit(index, &why);
+	}
+	if (err)
+		blame(info, info->attrs[QCOW2BLK_A_INDEX], why);
+	return err;
+}
+
 static void tell(const struct qcow2_event *ev)
 {
 	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
@@ -507,6 +594,11 @@ static const struct genl_ops ops[] = {
 		.doit	 = snapshot_doit,
 		.policy	 = snapshot_policy,
 		.maxattr = ARRAY_SIZE(snapshot_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_COMMIT,
+		.doit	 = commit_doit,
+		.policy	 = commit_policy,
+		.maxattr = ARRAY_SIZE(commit_policy) - 1,
 	},
 };
 

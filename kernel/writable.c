@@ -163,7 +163,7 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 
 /* --- begin and end ---------------------------------------------------------------------- */
 
-static int make_qcow2_writable(struct qcow2_layer *l, const char **why)
+static int make_qcow2_writable(struct qcow2_layer *l, struct qcow2_layer *reader, const char **why)
 {
 	u32 reftable_entries = (l->h.refcount_table_clusters << l->h.cluster_bits) / 8;
 	struct qcow2_fault fault = { };
@@ -175,14 +175,15 @@ static int make_qcow2_writable(struct qcow2_layer *l, const char **why)
 				&l->refs.cache, &commit_ops) ?:
 	      qcow2_refcounts_open(&l->refs, &l->h, &l->file, &l->commit, &l->overlap,
 				   REFS_CACHE_BYTES, why) ?:
-	      qcow2_alloc_init(&l->alloc, l->name, &l->refs, l->discard, &alloc_ops);
+	      qcow2_alloc_init(&l->alloc, l->name, &l->refs, l->discard,
+			       reader ? reader->alloc.gen : NULL, &alloc_ops);
 	if (!err)
 		err = protect_metadata(l, &fault, why);
 	l->autoclear = l->h.autoclear_features;
 	return err;
 }
 
-int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
+int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_layer *reader,
 			      const struct qcow2_layer_ops *ops, const char **why)
 {
 	*why = "out of memory";
@@ -192,7 +193,7 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
 	mutex_init(&l->autoclear_lock);
 	qcow2_claims_init(&l->claims);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
-		return make_qcow2_writable(l, why);
+		return make_qcow2_writable(l, reader, why);
 	return qcow2_commit_init(&l->commit, l->name, &l->file, NULL, NULL, NULL, &commit_ops);
 }
 

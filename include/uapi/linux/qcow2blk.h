@@ -60,6 +60,13 @@
  *	Errors: ENODEV, EBUSY the device is in use (apply) or being changed, EEXIST the
  *	name is taken, ENOENT there is no such snapshot, EROFS, EOPNOTSUPP a raw image,
  *	EOVERFLOW refcounts are too narrow, ENOSPC, EFBIG, EUCLEAN the image is broken, EIO.
+ * @QCOW2BLK_CMD_COMMIT: merge the top layer into the one below, its backing file
+ *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_COMMIT_OP, for QCOW2BLK_COMMIT_OPEN QCOW2BLK_A_LAYERS). The
+ *	disk may be in use and does not change. QCOW2BLK_COMMIT_START returns when it has
+ *	begun; GET tells how far it is; nothing else can be done to the device meanwhile.
+ *	Errors: ENODEV, EBUSY the device is being changed or another one shares its files, EINVAL
+ *	there is no backing file, EROFS, EEXIST the top has snapshots, EFBIG the backing file
+ *	is smaller than the disk, EBADF it is not open for writing, EUCLEAN it is broken, EIO.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
@@ -70,6 +77,7 @@ enum qcow2blk_cmd {
 	QCOW2BLK_CMD_DETACH,
 	QCOW2BLK_CMD_EVENT,
 	QCOW2BLK_CMD_SNAPSHOT,
+	QCOW2BLK_CMD_COMMIT,
 
 	__QCOW2BLK_CMD_MAX,
 	QCOW2BLK_CMD_MAX = __QCOW2BLK_CMD_MAX - 1
@@ -104,6 +112,9 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_PARENT: u32, index of the device whose open files are used, with
  *	QCOW2BLK_A_SNAPSHOT and instead of QCOW2BLK_A_LAYERS. It cannot be detached before
  *	this one, and the snapshot cannot be deleted. (in, out)
+ * @QCOW2BLK_A_COMMIT_OP: u8, enum qcow2blk_commit_op. (in)
+ * @QCOW2BLK_A_COMMIT: nest of enum qcow2blk_commit_attr: the last COMMIT of the device; absent
+ *	where there was none. (out)
  */
 enum qcow2blk_attr {
 	QCOW2BLK_A_UNSPEC,
@@ -123,6 +134,8 @@ enum qcow2blk_attr {
 	QCOW2BLK_A_SNAPSHOT_OP,
 	QCOW2BLK_A_SNAPSHOT,
 	QCOW2BLK_A_PARENT,
+	QCOW2BLK_A_COMMIT_OP,
+	QCOW2BLK_A_COMMIT,
 
 	__QCOW2BLK_A_MAX,
 	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
@@ -207,6 +220,64 @@ enum qcow2blk_stat_attr {
 
 	__QCOW2BLK_A_STAT_MAX,
 	QCOW2BLK_A_STAT_MAX = __QCOW2BLK_A_STAT_MAX - 1
+};
+
+/**
+ * enum qcow2blk_commit_op - steps of QCOW2BLK_CMD_COMMIT
+ *
+ * @QCOW2BLK_COMMIT_OPEN: use another open file for the layer below the top, one that is open
+ *	for writing too: QCOW2BLK_A_LAYERS has one layer, the same file, in the same format.
+ *	What locks lay on the one that was used so far are gone when this returns.
+ * @QCOW2BLK_COMMIT_START: begin. Where a part was merged before, go on.
+ * @QCOW2BLK_COMMIT_STOP: end soon; what was merged stays so.
+ */
+enum qcow2blk_commit_op {
+	QCOW2BLK_COMMIT_OPEN,
+	QCOW2BLK_COMMIT_START,
+	QCOW2BLK_COMMIT_STOP,
+};
+
+/**
+ * enum qcow2blk_commit_state - where it is
+ *
+ * @QCOW2BLK_COMMIT_RUNNING: under way.
+ * @QCOW2BLK_COMMIT_DONE: the backing file has all that the disk had when it began.
+ * @QCOW2BLK_COMMIT_INTERRUPTED: stopped, by QCOW2BLK_COMMIT_STOP.
+ * @QCOW2BLK_COMMIT_FAILED: by an error; the disk reads as it did.
+ */
+enum qcow2blk_commit_state {
+	QCOW2BLK_COMMIT_RUNNING,
+	QCOW2BLK_COMMIT_DONE,
+	QCOW2BLK_COMMIT_INTERRUPTED,
+	QCOW2BLK_COMMIT_FAILED,
+};
+
+/**
+ * enum qcow2blk_commit_attr - what became of a COMMIT, inside QCOW2BLK_A_COMMIT
+ *
+ * @QCOW2BLK_A_COMMIT_PAD: alignment only.
+ * @QCOW2BLK_A_COMMIT_STATE: u8, enum qcow2blk_commit_state.
+ * @QCOW2BLK_A_COMMIT_ERRNO: u32, positive errno; only where it failed.
+ * @QCOW2BLK_A_COMMIT_DONE: u64, guest bytes that were looked at.
+ * @QCOW2BLK_A_COMMIT_TOTAL: u64, the disk's bytes.
+ * @QCOW2BLK_A_COMMIT_COPIED: u64, bytes of data written to the backing file.
+ * @QCOW2BLK_A_COMMIT_ZEROED: u64, bytes that were made zero there.
+ * @QCOW2BLK_A_COMMIT_LEFT: u64: when all was merged it was looked through again, twice at most,
+ *	for what was written meanwhile; so many bytes were found the last time.
+ */
+enum qcow2blk_commit_attr {
+	QCOW2BLK_A_COMMIT_UNSPEC,
+	QCOW2BLK_A_COMMIT_PAD,
+	QCOW2BLK_A_COMMIT_STATE,
+	QCOW2BLK_A_COMMIT_ERRNO,
+	QCOW2BLK_A_COMMIT_DONE,
+	QCOW2BLK_A_COMMIT_TOTAL,
+	QCOW2BLK_A_COMMIT_COPIED,
+	QCOW2BLK_A_COMMIT_ZEROED,
+	QCOW2BLK_A_COMMIT_LEFT,
+
+	__QCOW2BLK_A_COMMIT_MAX,
+	QCOW2BLK_A_COMMIT_MAX = __QCOW2BLK_A_COMMIT_MAX - 1
 };
 
 /**

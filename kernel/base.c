@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The layer below the top of a device: opened to be written, merged into, only read again. See
+ * device.h for the contracts, merge.h for what is done in between.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/file.h>
+
+#include "device.h"
+
+static void base_stopped(struct qcow2_layer *l, int err)
+{
+	/* The merge hears of it by its requests, and ends. */
+}
+
+static const struct qcow2_layer_ops base_ops = {
+	.stopped = base_stopped,
+};
+
+static int check_mergeable(struct qcow2_device *dev, const char **why)
+{
+	const struct qcow2_chain *chain = &dev->target.chain;
+	struct qcow2_layer *top = chain->layers[0];
+
+	*why = "the device is read-only";
+	if (!top->writable)
+		return -EROFS;
+	*why = "the image has no backing file";
+	if (chain->nr < 2)
+		return -EINVAL;
+	*why = "another device shows a snapshot of it: detach that first";
+	if (qcow2_device_has_children(dev))
+		return -EBUSY;
+	*why = "the image has internal snapshots, which read from the backing file, too: delete them first";
+	if (top->h.nb_snapshots)
+		return -EEXIST;
+	*why = "writing has stopped";
+	return qcow2_commit_stopped(&top->commit);
+}
+
+/* What is read from the layer below the top comes from @filp now; given up, also on an error. */
+static int replace_base(struct qcow2_device *dev, struct file *filp, bool writable,
+			const char **why)
+{
+	struct qcow2_layer **place = &dev->target.chain.layers[1], *old = *place, *l;
+	enum qcow2blk_direct_io mode = old->file.direct ? QCOW2BLK_DIRECT_IO_AUTO :
+							  QCOW2BLK_DIRECT_IO_OFF;
+	unsigned int noio;
+	int err;
+
+	l = qcow2_layer_open(dev->name, 1, filp, old->format, mode, writable, why);
+	if (IS_ERR(l)) {
+		fput(filp);
+		return PTR_ERR(l);
+	}
+	err = qcow2_layer_reload(l, old, why);
+	if (err) {
+		qcow2_layer_close(l);
+		return err;
+	}
+	noio = qcow2_disk_pause(&dev->disk);
+	WRITE_ONCE(*place, l);
+	qcow2_disk_resume(&dev->disk, noio);
+	/* Who describes the device may still be looking at the old one. */
+	qcow2_devices_lock();
+	qcow2_devices_unlock();
+	qcow2_layer_close(old);
+	return 0;
+}
+
+static int open_base(struct qcow2_device *dev, struct qcow2_attach *a)
+{
+	const struct qcow2_layer *base = dev->target.chain.layers[1];
+	struct file *filp = a->layers[0].filp;
+
+	a->bad_layer = 0;
+	if (a->nr != 1 || a->layers[0].format != base->format ||
+	    filp->f_mapping->host != base->file.filp->f_mapping->host) {
+		a->why = "this is not the backing file that the device uses";
+		return -EINVAL;
+	}
+	a->layers[0].filp = NULL;
+	return replace_base(dev, filp, true, &a->why);
+}
+
+int qcow2_device_open_base(u32 index, struct qcow2_attach *a)
+{
+	struct qcow2_device *dev = qcow2_device_claim(index);
+	int err;
+
+	a->bad_layer = -1;
+	a->why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
+							  "the device is being changed";
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = check_mergeable(dev, &a->why) ?: open_base(dev, a);
+	qcow2_device_unclaim(dev);
+	return err;
+}
+
+/*
+ * The base is only read again. It is opened anew: where something has failed, what is in memory
+ * may be more than what is in the file.
+ */
+static void restore_base(struct qcow2_device *dev)
+{
+	struct qcow2_layer *base = dev->target.chain.layers[1];
+	const char *why;
+
+	if (!replace_base(dev, get_file(base->file.filp), false, &why))
+		return;
+	pr_err("%s: layer 1 (%pD): cannot be opened again: %s\n", dev->name, base->file.filp, why);
+	qcow2_layer_end_writing(base);
+	base->writable = false;
+}
+
+static void set_merge(struct qcow2_device *dev, struct qcow2_merge *m)
+{
+	struct qcow2_merge *old;
+
+	qcow2_devices_lock();
+	old = dev->merge;
+	dev->merge = m;
+	qcow2_devices_unlock();
+	qcow2_merge_destroy(old);
+}
+
+static void merge_ended(void *owner, int err)
+{
+	struct qcow2_device *dev = owner;
+	struct qcow2_layer *base = dev->base.chain.layers[0];
+
+	if (!qcow2_commit_stopped(&base->commit) && qcow2_layer_finish(base))
+		pr_warn("%s: layer 1 (%pD): space that was reserved could not be given back\n",
+			dev->name, base->file.filp);
+	qcow2_device_free_target(&dev->base);
+	restore_base(dev);
+	qcow2_devices_lock();
+	qcow2_merge_ended(dev->merge, err);
+	dev->detaching = false;
+	qcow2_devices_unlock();
+}
+
+/* The base as the top of a chain of its own. */
+static int make_base_target(struct qcow2_device *dev)
+{
+	const struct qcow2_chain *chain = &dev->target.chain;
+	char name[sizeof(dev->name) + sizeof("-base")];
+
+	memset(&dev->base, 0, sizeof(dev->base));
+	dev->base.chain.nr = chain->nr - 1;
+	memcpy(dev->base.chain.layers, chain->layers + 1,
+	       dev->base.chain.nr * sizeof(*chain->layers));
+	snprintf(name, sizeof(name), "%s-base", dev->name);
+	return qcow2_device_make_target(&dev->base, name);
+}
+
+static int begin_merge(struct qcow2_device *dev, const char **why)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+	struct qcow2_layer *base = dev->target.chain.layers[1];
+	struct qcow2_merge *m;
+	int err;
+
+	*why = "the backing file is smaller than the disk";
+	if (base->size < top->size)
+		return -EFBIG;
+	*why = "the backing file is not open for writing";
+	if (!base->file.writable)
+		return -EBADF;
+	err = qcow2_layer_make_writable(base, top->discard, top, &base_ops, why);
+	if (err)
+		goto restore;
+	*why = "out of memory";
+	err = make_base_target(dev);
+	if (err)
+		goto restore;
+	m = qcow2_merge_create(&dev->target, &dev->base, merge_ended, dev);
+	if (IS_ERR(m)) {
+		err = PTR_ERR(m);
+		goto free_target;
+	}
+	set_merge(dev, m);
+	qcow2_merge_start(m);
+	return 0;
+
+free_target:
+	qcow2_device_free_target(&dev->base);
+restore:
+	restore_base(dev);
+	return err;
+}
+
+int qcow2_device_commit(u32 index, const char **why)
+{
+	struct qcow2_device *dev = qcow2_device_claim(index);
+	int err;
+
+	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
+							"the device is being changed";
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = check_mergeable(dev, why) ?: begin_merge(dev, why);
+	/* Else it is ours until the end. */
+	if (err)
+		qcow2_device_unclaim(dev);
+	return err;
+}
+
+int qcow2_device_stop_commit(u32 index, const char **why)
+{
+	struct qcow2_merge_progress p = { .state = QCOW2BLK_COMMIT_DONE };
+	struct qcow2_device *dev;
+	int err = 0;
+
+	qcow2_devices_lock();
+	dev = qcow2_device_next(index);
+	if (dev && dev->index != index)
+		dev = NULL;
+	if (dev && dev->merge)
+		qcow2_merge_get_progress(dev->merge, &p);
+	if (p.state == QCOW2BLK_COMMIT_RUNNING)
+		qcow2_merge_stop(dev->merge);
+	else
+		err = dev ? -EINVAL : -ENODEV;
+	qcow2_devices_unlock();
+	*why = err == -ENODEV ? "no such device" : "the device is not being committed";
+	return err;
+}
