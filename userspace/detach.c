@@ -28,6 +28,19 @@ static bool shown_by(const struct qcow2_devices *devices, int index,
 	return false;
 }
 
+/* Is it being merged into its backing file? The kernel does that by itself. */
+static bool being_committed(const struct qcow2_devices *devices, int index,
+			    char user[QCOW2_NODE_USER_LEN])
+{
+	const struct qcow2_nl_device *device = qcow2_devices_by_index(devices, index);
+
+	if (!device || device->commit.state != QCOW2_NL_COMMIT_RUNNING)
+		return false;
+	snprintf(user, QCOW2_NODE_USER_LEN,
+		 "being committed, which qcow2ctl commit --stop ends");
+	return true;
+}
+
 /* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
 static int detach_one(const struct qcow2_devices *devices, int index, uint32_t flags,
 		      struct qcow2_error *err)
@@ -40,7 +53,8 @@ static int detach_one(const struct qcow2_devices *devices, int index, uint32_t f
 	qcow2_node_find_traces(index, &traces);
 	do {
 		ret = qcow2_nl_detach(devices->nl, index, flags, &error, err);
-		if (error == EBUSY && !shown_by(devices, index, user))
+		if (error == EBUSY && !shown_by(devices, index, user) &&
+		    !being_committed(devices, index, user))
 			qcow2_node_user(index, user);
 	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
 

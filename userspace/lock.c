@@ -96,6 +96,27 @@ int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode
 	return ret;
 }
 
+static void give_up(int fd, off_t byte)
+{
+	struct flock lock = {
+		.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1,
+	};
+
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+void qcow2_lock_downgrade(int fd, const struct qcow2_lock_mode *mode)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_PERMS; i++) {
+		if (!(mode->held & (1U << i)))
+			give_up(fd, BYTE_HELD + i);
+		if (!(mode->unshared & (1U << i)))
+			give_up(fd, BYTE_UNSHARED + i);
+	}
+}
+
 void qcow2_lock_release(int fd)
 {
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };

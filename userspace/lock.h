@@ -52,6 +52,13 @@ int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode
 		    struct qcow2_error *err);
 
 /**
+ * qcow2_lock_downgrade() - give up those locks of an image that a lesser use does not need
+ * @fd: the open image.
+ * @mode: what it is used for from now on.
+ */
+void qcow2_lock_downgrade(int fd, const struct qcow2_lock_mode *mode);
+
+/**
  * qcow2_lock_release() - give up all locks of an image
  * @fd: the open image.
  */

@@ -317,6 +317,29 @@ int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *na
 	return refused(&refusal, none ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED, path, err);
 }
 
+int qcow2_nl_commit(struct qcow2_nl *nl, int index, uint8_t op, const struct qcow2_nl_layer *base,
+		    struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_COMMIT,
+				     QCOW2BLK_GENL_VERSION);
+	struct qcow2_nl_device layers = { .nr_layers = 1 };
+	uint32_t begin[2];
+	struct refusal refusal;
+	char path[32];
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_COMMIT_OP, op);
+	if (base) {
+		layers.layers[0] = *base;
+		put_layers(nlh, &layers, begin);
+	}
+	if (!talk(nl, nlh, NULL, NULL, &refusal))
+		return 0;
+	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+		       base ? base->name : path, err);
+}
+
 struct list {
 	struct qcow2_nl_device *devices;
 	unsigned int count;
@@ -428,6 +451,41 @@ static bool take_stats(const struct nlattr *nest, struct qcow2_nl_device *device
 	return true;
 }
 
+static bool take_commit(const struct nlattr *nest, struct qcow2_nl_commit *commit)
+{
+	static const enum qcow2_nl_commit_state states[] = {
+		[QCOW2BLK_COMMIT_RUNNING]     = QCOW2_NL_COMMIT_RUNNING,
+		[QCOW2BLK_COMMIT_DONE]	      = QCOW2_NL_COMMIT_DONE,
+		[QCOW2BLK_COMMIT_INTERRUPTED] = QCOW2_NL_COMMIT_INTERRUPTED,
+		[QCOW2BLK_COMMIT_FAILED]      = QCOW2_NL_COMMIT_FAILED,
+	};
+	const struct nlattr *attr;
+	uint8_t state = 0;
+	bool ok = true;
+
+	mnl_attr_for_each_nested(attr, nest) {
+		switch (mnl_attr_get_type(attr)) {
+		case QCOW2BLK_A_COMMIT_STATE:
+			ok &= read_u8(attr, &state) && state < sizeof(states) / sizeof(*states);
+			commit->state = ok ? states[state] : QCOW2_NL_COMMIT_NONE;
+			break;
+		case QCOW2BLK_A_COMMIT_ERRNO:
+			ok &= read_u32(attr, &commit->error);
+			break;
+		case QCOW2BLK_A_COMMIT_DONE:
+			ok &= read_u64(attr, &commit->done);
+			break;
+		case QCOW2BLK_A_COMMIT_TOTAL:
+			ok &= read_u64(attr, &commit->total);
+			break;
+		case QCOW2BLK_A_COMMIT_LEFT:
+			ok &= read_u64(attr, &commit->left);
+			break;
+		}
+	}
+	return ok;
+}
+
 static bool take_attr(const struct nlattr *attr, struct qcow2_nl_device *device)
 {
 	uint32_t index;
@@ -455,6 +513,8 @@ static bool take_attr(const struct nlattr *attr, struct qcow2_nl_device *device)
 		return take_layers(attr, device);
 	case QCOW2BLK_A_STATS:
 		return take_stats(attr, device);
+	case QCOW2BLK_A_COMMIT:
+		return take_commit(attr, &device->commit);
 	default:
 		return true;
 	}

@@ -37,6 +37,31 @@ struct qcow2_nl_layer {
 
 #define QCOW2_NL_ANY_INDEX	(-1)
 
+/* What became of the last commit of a device, if there was one. */
+enum qcow2_nl_commit_state {
+	QCOW2_NL_COMMIT_NONE,
+	QCOW2_NL_COMMIT_RUNNING,
+	QCOW2_NL_COMMIT_DONE,
+	QCOW2_NL_COMMIT_INTERRUPTED,
+	QCOW2_NL_COMMIT_FAILED,
+};
+
+/**
+ * struct qcow2_nl_commit - how far a commit is
+ * @state: where it is.
+ * @error: FAILED: a positive errno.
+ * @done: guest bytes that were looked at.
+ * @total: the disk's.
+ * @left: bytes that were found again at the end.
+ */
+struct qcow2_nl_commit {
+	enum qcow2_nl_commit_state state;
+	uint32_t error;
+	uint64_t done;
+	uint64_t total;
+	uint64_t left;
+};
+
 /**
  * struct qcow2_nl_device - a device: to be attached, or as the kernel describes it
  * @index: its number; QCOW2_NL_ANY_INDEX lets the kernel choose. (in, out)
@@ -49,6 +74,7 @@ struct qcow2_nl_layer {
  *	not looked at then. (in, out)
  * @nr_layers: how many.
  * @layers: top first.
+ * @commit: its last commit. (out)
  * @stats: counters, by enum qcow2blk_stat_attr. (out)
  */
 struct qcow2_nl_device {
@@ -61,6 +87,7 @@ struct qcow2_nl_device {
 	int parent;
 	unsigned int nr_layers;
 	struct qcow2_nl_layer layers[QCOW2BLK_MAX_LAYERS];
+	struct qcow2_nl_commit commit;
 	uint64_t stats[QCOW2BLK_A_STAT_MAX + 1];
 };
 
@@ -118,6 +145,19 @@ int qcow2_nl_detach(struct qcow2_nl *nl, int index, uint32_t flags, int *error,
  */
 int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *name,
 		      uint32_t flags, struct qcow2_error *err);
+
+/**
+ * qcow2_nl_commit() - a step of a commit
+ * @nl: the connection.
+ * @index: of the device.
+ * @op: enum qcow2blk_commit_op.
+ * @base: QCOW2BLK_COMMIT_OPEN: the layer, else NULL.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is no such device, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_commit(struct qcow2_nl *nl, int index, uint8_t op, const struct qcow2_nl_layer *base,
+		    struct qcow2_error *err);
 
 /**
  * qcow2_nl_list() - describe all devices

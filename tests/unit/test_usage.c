@@ -207,6 +207,17 @@ static void test_others(void **state)
 		{ { "delete", "raw", "one" }, 2, "raw: file length 0 is too small" },
 		{ { "delete", "corrupt", "one" }, 2, "corrupt: the image is marked corrupt, so it is not written" },
 	};
+	static const struct row commit[] = {
+		{ { NULL }, 1, "give one DEVICE or IMAGE" },
+		{ { "image", "overlay" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--delete", "image" }, 1, "unrecognized option '--delete'" },
+		{ { "--backing-dir", "none", "image" }, 1, "no backing directory: No such" },
+		{ { "none" }, 1, "none: no such image: No such file" },
+		{ { "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+		{ { "--stop", "image" }, 1, "image: it is not attached" },
+		{ { "--stop", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+		{ { "corrupt" }, 2, "corrupt: the image is marked corrupt, so it is not written" },
+	};
 	/* As qemu-img check: 1 is what could not be checked, 2 what is corrupt. */
 	static const struct row of_check[] = {
 		{ { NULL }, 1, "give one IMAGE or DEVICE" },
@@ -221,6 +232,7 @@ static void test_others(void **state)
 
 	CHECK(qcow2_command_detach, detach);
 	CHECK(qcow2_command_snapshot, snapshot);
+	CHECK(qcow2_command_commit, commit);
 	CHECK(qcow2_command_check, of_check);
 	CHECK(qcow2_command_list, list);
 	CHECK(qcow2_command_info, info);

@@ -1,0 +1,178 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Overlays that are merged into their backing files: the backing file becomes what qemu-img commit
+# makes of it, the disk stays what it is, also while it is written; who is in the way is named.
+# kernels: uml uml-debug 6.1
+# timeout: 150
+. "$(dirname "$0")/test_common.sh"
+need qemu-img qemu-io mkfs.ext4 fsck.ext4
+
+at_exit qcow2ctl detach --force --all
+fsx=$test_top/build/tests/fsx
+case ${VM_KERNEL:-} in
+uml) fsx_ops=1500 ;;
+*) fsx_ops=300 ;;
+esac
+
+whole() {	# IMAGE [FORMAT]
+	[ "${2:-qcow2}" = raw ] || qemu-img check -q "$1" || { qemu-img check "$1"; return 1; }
+}
+
+put_base() {	# FILE FORMAT SIZE
+	qemu-io -f "$2" -c 'write -q -P 1 0 1M' -c 'write -q -P 2 1500k 300k' -c 'write -q -P 3 3000k 70k' \
+		-c 'write -q -z 500k 100k' -c 'write -q -P 4 3900k 100k' "$1"
+}
+
+put_overlay() {	# FILE
+	local cluster
+	cluster=$(qemu-img info --output=json "$1" | sed -n 's/^ *"cluster-size": \([0-9]*\).*/\1/p' | head -n 1)
+	qemu-io -f qcow2 -c 'write -q -P 11 100k 3k' -c 'write -q -P 12 700k 600k' -c 'write -q -z 1600k 100k' \
+		-c 'write -q -P 13 2049k 1k' -c 'write -q -z 3000k 20k' -c 'write -q -P 14 3500k 64k' \
+		-c 'discard -q 3520k 16k' "$1" &&
+		qemu-io -f qcow2 -c "write -q -c -P 15 2304k $((cluster < 16384 ? 16384 : cluster))" "$1"
+}
+
+make_pair() {	# BASE-SIZE OVERLAY-SIZE BASE-OPTIONS OVERLAY-OPTIONS
+	local dir=$test_dir/pair
+	rm -rf "$dir" && mkdir "$dir" && cd "$dir" || return
+	format=qcow2
+	case $3 in
+	raw) format=raw && truncate -s "$1" base ;;
+	backed*) qemu-img create -q -f raw below 4M && qemu-io -f raw -c 'write -q -P 7 0 4M' below &&
+		qemu-img create -q -f qcow2 -o "${3#backed,}" -b below -F raw base "$1" ;;
+	*) qemu-img create -q -f qcow2 -o "$3" base "$1" ;;
+	esac || return
+	put_base base "$format" || return
+	case $3 in
+	raw) ;;
+	*refcount_bits=1*) ;;
+	*) qemu-img snapshot -c shared base && qemu-io -f qcow2 -c 'write -q -P 5 200k 10k' base ;;
+	esac
+	qemu-img create -q -f qcow2 -o "$4" -b base -F "$format" overlay "$2" && put_overlay overlay
+}
+
+commit_as_qemu() {	# BASE-SIZE OVERLAY-SIZE BASE-OPTIONS OVERLAY-OPTIONS
+	make_pair "$@" || return
+	qemu-img convert -f qcow2 -O raw overlay before || return
+	cp --sparse=always base theirs && cp overlay overlay.theirs &&
+		qemu-img rebase -q -u -b theirs -F "$format" overlay.theirs &&
+		qemu-img commit -q -f qcow2 overlay.theirs || return
+	qcow2ctl commit overlay || return
+	[ -z "$(qcow2ctl list)" ] && whole base "$format" && whole overlay || return
+	qemu-img compare -q -f "$format" -F "$format" base theirs || { echo "not as QEMU's"; return 1; }
+	qemu-img compare -q -f qcow2 -F raw overlay before || { echo "the disk has changed"; return 1; }
+	# Nothing of it hides the backing file.
+	qemu-io -f "$format" -c "write -q -P 99 0 $2" base && qemu-io -f qcow2 -c "read -P 99 0 $2" overlay |
+		grep -q 'read ' || { echo "the overlay is not empty"; return 1; }
+	! qemu-io -f qcow2 -c "read -P 99 0 $2" overlay | grep -q 'verification failed'
+}
+
+# A file system that is worked on while it is merged, again and again.
+while_written() {	# BASE-OPTIONS OVERLAY-OPTIONS
+	local dir=$test_dir/written mnt=$test_dir/mnt device pid times=0
+	rm -rf "$dir" && mkdir -p "$dir" "$mnt" && cd "$dir" || return
+	qemu-img create -q -f qcow2 -o "$1" base 64M
+	device=$(qcow2ctl attach base) && mkfs.ext4 -q "$device" && qcow2ctl detach base || return
+	qemu-img create -q -f qcow2 -o "$2" -b base -F qcow2 overlay
+	device=$(qcow2ctl attach overlay) && mount -o discard "$device" "$mnt" && mkdir "$mnt/files" || return
+	"$fsx" --ops "$fsx_ops" --files 3 --size 3000000 "$mnt/files" >"$dir/fsx.log" 2>&1 &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		qcow2ctl commit "$device" || { kill "$pid"; wait "$pid"; umount "$mnt"; return 1; }
+		times=$((times + 1))
+	done
+	wait "$pid" || { cat "$dir/fsx.log"; umount "$mnt"; return 1; }
+	echo "merged $times times"
+	umount "$mnt" && cp --sparse=always "$device" before || return
+	qcow2ctl commit "$device" && cmp "$device" before && qcow2ctl detach "$device" || return
+	whole base && whole overlay && fsck.ext4 -nf before >/dev/null || return
+	qemu-img compare -q -f qcow2 -F raw base before && [ "$times" -ge 2 ]
+}
+
+# Ctrl-C, a second one, the way to the end.
+interrupted() {
+	local dir=$test_dir/interrupted device pid status
+	rm -rf "$dir" && mkdir "$dir" && cd "$dir" || return
+	qemu-img create -q -f qcow2 base 96M && qemu-img create -q -f qcow2 -b base -F qcow2 overlay || return
+	qemu-io -f qcow2 -c 'write -q -P 1 0 48M' -c 'write -q -P 2 48M 40M' overlay
+	for device in overlay attached; do
+		[ "$device" = overlay ] || device=$(qcow2ctl attach overlay) || return
+		qcow2ctl commit "$device" 2>said &
+		pid=$!
+		# Before signals are blocked one just ends it.
+		until grep -q 'SigBlk:.*fff' "/proc/$pid/status" 2>/dev/null; do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.01
+		done
+		kill -INT "$pid"
+		wait "$pid"
+		status=$?
+		cat said
+		# The second one may be through at once.
+		if [ "$status" != 0 ] || [ "$device" = overlay ]; then
+			[ "$status" = 2 ] && grep -q 'interrupted; the disk is as it was' said || return
+		fi
+	done
+	! qcow2ctl commit --stop "$device" 2>said && grep -q 'not being committed' said || return
+	qcow2ctl commit "$device" && qcow2ctl detach "$device" || return
+	whole base && whole overlay && qemu-io -f qcow2 -c 'read -q -P 1 0 48M' -c 'read -q -P 2 48M 40M' base
+}
+
+refusals() {
+	local dir=$test_dir/refused other
+	rm -rf "$dir" && mkdir "$dir" && cd "$dir" || return
+	qemu-img create -q -f qcow2 base 8M && qemu-img create -q -f qcow2 -b base -F qcow2 overlay &&
+		qemu-io -f qcow2 -c 'write -q -P 1 0 1M' overlay || return
+	refuse "an image without a backing file" 2 'no backing file to be merged into' qcow2ctl commit base
+	qcow2ctl snapshot create overlay precious
+	refuse "an image with snapshots" 2 'internal snapshots \(precious\)' qcow2ctl commit overlay
+	qcow2ctl snapshot delete overlay precious
+	qemu-img resize -q overlay 16M
+	refuse "a backing file that is too small" 2 'has 8388608 bytes, the disk 16777216; .*qemu-img resize' \
+		qcow2ctl commit overlay
+	qemu-img resize -q --shrink overlay 8M
+	other=$(qcow2ctl attach -r base)
+	refuse "a backing file that another device has" 2 "it is a layer of $other, too" qcow2ctl commit overlay
+	qcow2ctl detach "$other"
+	printf '\x01' | dd of=base bs=1 seek=79 conv=notrunc status=none
+	refuse "a backing file that is dirty" 2 'base: the backing file is dirty' qcow2ctl commit overlay
+	printf '\x02' | dd of=base bs=1 seek=79 conv=notrunc status=none
+	refuse "a backing file that is corrupt" 2 'base: the backing file is marked corrupt' qcow2ctl commit overlay
+	printf '\x00' | dd of=base bs=1 seek=79 conv=notrunc status=none
+	other=$(qcow2ctl attach -r overlay)
+	refuse "a device that is read-only" 2 'attached read-only' qcow2ctl commit "$other"
+	qcow2ctl detach "$other"
+	qemu-io -r -f qcow2 base < <(sleep 100) >vm 2>&1 &
+	until grep -q 'qemu-io>' vm; do
+		sleep 0.1
+	done
+	refuse "a backing file that a VM reads" 2 'base: in use by another process' qcow2ctl commit overlay
+	kill $! && wait $!
+	check "and then it is done" qcow2ctl commit overlay
+	check "no device stays" test -z "$(qcow2ctl list)"
+	other=$(qcow2ctl attach overlay) && qcow2ctl commit "$other" || fail "an attached one"
+	check "the backing file can be read by others again" qemu-io -r -f qcow2 -c 'read -q -P 1 0 1M' base
+	refuse "but not written" 1 'lock' qemu-io -f qcow2 -c 'read -q 0 512' base
+	qcow2ctl detach "$other"
+}
+
+check "clusters of 64 KiB" commit_as_qemu 4M 4M compat=1.1 compat=1.1
+check "a base of 4 KiB, an overlay of 64" commit_as_qemu 4M 4M cluster_size=4096 cluster_size=65536
+check "an overlay of subclusters, a base in a chain" commit_as_qemu 4M 4M backed,compat=1.1 extended_l2=on
+check "a raw base that is too short" commit_as_qemu 4000k 4001k raw cluster_size=4096
+if [ "${VM_KERNEL:-}" = uml ]; then
+	check "a base of 2 MiB, an overlay of 512 bytes" commit_as_qemu 4M 4M cluster_size=2M cluster_size=512
+	check "an overlay of 2 MiB, shorter" commit_as_qemu 5M 4001k cluster_size=512 cluster_size=2M
+	check "a base of version 2 in a chain" commit_as_qemu 4M 4M backed,compat=0.10 cluster_size=16k
+	check "an overlay of version 2" commit_as_qemu 5M 4M cluster_size=16k compat=0.10
+	check "a base of subclusters" commit_as_qemu 4M 4M extended_l2=on cluster_size=4096
+	check "refcounts of 1 bit" commit_as_qemu 4M 4M refcount_bits=1 refcount_bits=1
+	check "raw" commit_as_qemu 4M 4M raw cluster_size=65536
+fi
+check "while a file system is worked on" while_written compat=1.1 compat=1.1
+if [ "${VM_KERNEL:-}" = uml ]; then
+	check "likewise, other clusters" while_written cluster_size=4096 extended_l2=on
+fi
+check "interrupted" interrupted
+refusals
+finish

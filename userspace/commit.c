@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* qcow2ctl commit: the kernel copies; here are the locks, the waiting, and what is said. */
+#include "command.h"
+#include "lock.h"
+#include "node.h"
+#include "output.h"
+#include "progress.h"
+#include "temporary.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Looks at the progress, a second. */
+#define LOOKS		10
+
+/**
+ * struct commit - a commit
+ * @t: the device.
+ * @device: as it was when the commit began.
+ * @base: the layer below the top.
+ * @top_name: what the top is called.
+ * @fd: the base's file, open for writing.
+ */
+struct commit {
+	struct qcow2_temporary t;
+	const struct qcow2_nl_device *device;
+	struct qcow2_nl_layer base;
+	const char *top_name;
+	int fd;
+};
+
+/* --- the base -------------------------------------------------------------------------------- */
+
+static int open_base(struct commit *c, struct qcow2_error *err)
+{
+	const char *name = c->base.path;
+	struct stat st;
+	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY;
+
+	if (stat(name, &st) || st.st_dev != c->base.dev || st.st_ino != c->base.ino)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, name,
+				       "the backing file that is attached was moved or deleted");
+	if (S_ISBLK(st.st_mode))
+		flags |= O_EXCL;
+	c->fd = open(name, flags);
+	if (c->fd < 0)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, name,
+				       "cannot open the backing file for writing: %s",
+				       strerror(errno));
+	/* The kernel finds out whether it is the same file. */
+	return 0;
+}
+
+/* The devices that have the base, too. */
+static int base_is_used(const struct commit *c, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	char path[QCOW2_NODE_NAME_LEN];
+	unsigned int i;
+	struct stat st;
+
+	for (i = 0; i < c->t.devices.count && !fstat(c->fd, &st); i++) {
+		device = &c->t.devices.list[i];
+		if (device->index != c->t.index && qcow2_device_has(device, &st))
+			return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
+					       "it is a layer of %s, too, whose content would change; detach that first",
+					       qcow2_node_path(device->index, path));
+	}
+	return QCOW2_EXIT_FAILED;
+}
+
+/* As QEMU does when an image that is read begins to be written. */
+static int upgrade_lock(const struct commit *c, struct qcow2_error *err)
+{
+	int ret = qcow2_lock_take(c->fd, c->base.path, &qcow2_lock_repairer, err);
+
+	if (!ret)
+		return 0;
+	qcow2_lock_downgrade(c->fd, &qcow2_lock_reader);
+	return base_is_used(c, err);
+}
+
+static int refuse_size(const struct commit *c, struct qcow2_error *err)
+{
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
+			       "the backing file has %" PRIu64 " bytes, the disk %" PRIu64 "; make it larger first, while it is not attached: qemu-img resize %s %" PRIu64,
+			       c->base.size, c->device->size, c->base.path, c->device->size);
+}
+
+/* What the kernel would refuse, in more words. */
+static int check_header(const struct commit *c, struct qcow2_error *err)
+{
+	struct qcow2_image image = { };
+	struct stat st;
+	uint64_t features;
+	int ret;
+
+	if (c->base.format != QCOW2BLK_FORMAT_QCOW2)
+		return 0;
+	if (fstat(c->fd, &st))
+		st.st_size = 0;
+	if (S_ISBLK(st.st_mode))
+		st.st_size = lseek(c->fd, 0, SEEK_END);
+	ret = qcow2_image_read(c->fd, st.st_size, c->base.path, &image, err);
+	features = image.header.incompatible_features;
+	if (!ret && features & (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT))
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
+				      "the backing file is %s, so it is not written; qcow2ctl check --repair=all may mend it, while it is not attached",
+				      features & QCOW2_INCOMPAT_CORRUPT ? "marked corrupt" :
+				      "dirty (not closed cleanly)");
+	if (!ret && c->base.size < c->device->size)
+		ret = refuse_size(c, err);
+	qcow2_image_free(&image);
+	return ret;
+}
+
+static int hand_over(const struct commit *c, struct qcow2_error *err)
+{
+	const struct qcow2_nl_layer base = {
+		.fd = c->fd, .format = c->base.format, .name = c->base.path,
+	};
+
+	return qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_OPEN, &base, err);
+}
+
+/* A raw file grows by being written; what is new reads as zeros, as it did before. */
+static int grow_raw(const struct commit *c, struct qcow2_error *err)
+{
+	if (c->base.size >= c->device->size)
+		return 0;
+	if (ftruncate(c->fd, c->device->size))
+		return errno == EINVAL ? refuse_size(c, err) :
+		       qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path, "cannot grow: %s",
+				       strerror(errno));
+	return hand_over(c, err);
+}
+
+/*
+ * The kernel gets a file that is open for writing, locked as the one it had; that one goes, with
+ * its locks, which would be in the way of better ones.
+ */
+static int prepare_base(struct commit *c, struct qcow2_error *err)
+{
+	int ret = open_base(c, err);
+
+	ret = ret ?: qcow2_lock_take(c->fd, c->base.path, &qcow2_lock_reader, err) ?:
+	      check_header(c, err) ?: hand_over(c, err) ?: upgrade_lock(c, err);
+	if (!ret && c->base.format == QCOW2BLK_FORMAT_RAW)
+		ret = grow_raw(c, err);
+	return ret;
+}
+
+/* --- the top ----------------------------------------------------------------------------------- */
+
+/* Its snapshots read from the base what they do not have. */
+static int check_no_snapshots(const struct commit *c, const struct qcow2_layer *top,
+			      struct qcow2_error *err)
+{
+	uint32_t count = top->image.header.nb_snapshots;
+	struct qcow2_snapshot *snapshots;
+	int ret;
+
+	if (!count)
+		return 0;
+	ret = qcow2_image_snapshots(&top->image, top->fd, top->file_size, top->name, &snapshots,
+				    err);
+	if (!ret)
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
+				      "it has internal snapshots (%s%s), which read from the backing file, too, and would change; delete them first: qcow2ctl snapshot delete",
+				      snapshots[0].name, count > 1 ? " and others" : "");
+	qcow2_image_snapshots_free(snapshots, count);
+	return ret;
+}
+
+static int check_top(struct commit *c, struct qcow2_error *err)
+{
+	const struct qcow2_nl_layer *top = &c->device->layers[0];
+	struct qcow2_chain_policy policy;
+	struct qcow2_chain chain;
+	int ret;
+
+	c->top_name = top->path;
+	if (!top->path)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+				       "only root sees the images of devices; try sudo");
+	if (c->device->nr_layers < 2)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, top->path,
+				       "it has no backing file to be merged into");
+	if (c->device->commit.state == QCOW2_NL_COMMIT_RUNNING)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, top->path,
+				       "it is being committed already; commit --stop ends that");
+	if (c->device->flags & QCOW2BLK_F_READ_ONLY)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, top->path,
+				       "it is attached read-only, so nothing can be taken out of it");
+	c->base = c->device->layers[1];
+	qcow2_chain_policy_init(&policy);
+	ret = qcow2_chain_open_top(&chain, top->path, top->format, &policy, err);
+	if (!ret)
+		ret = check_no_snapshots(c, &chain.layer[0], err);
+	qcow2_chain_close(&chain);
+	return ret;
+}
+
+/* --- waiting for it ---------------------------------------------------------------------------- */
+
+/* Has somebody had enough of it? Waits for a while. */
+static bool interrupted(void)
+{
+	const struct timespec while_ = { .tv_nsec = 1000000000 / LOOKS };
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGQUIT);
+	sigaddset(&signals, SIGTERM);
+	return sigtimedwait(&signals, NULL, &while_) > 0;
+}
+
+static int look(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	struct qcow2_devices devices;
+	int ret = qcow2_devices_read(&devices, err);
+
+	device = qcow2_devices_by_index(&devices, c->t.index);
+	if (!ret && !device)
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
+				      "it was detached by another process");
+	if (!ret)
+		*p = device->commit;
+	qcow2_devices_free(&devices);
+	return ret;
+}
+
+static int wait_for_end(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_error *err)
+{
+	struct qcow2_progress progress;
+	struct qcow2_error ignored;
+	int ret;
+
+	qcow2_progress_begin(&progress, c->top_name, "committing");
+	while (!(ret = look(c, p, err)) && p->state == QCOW2_NL_COMMIT_RUNNING) {
+		qcow2_progress_update(&progress, p->done, p->total);
+		if (interrupted())
+			qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_STOP, NULL,
+					&ignored);
+	}
+	qcow2_progress_end(&progress);
+	return ret;
+}
+
+static int explain_failure(const struct commit *c, const struct qcow2_nl_commit *p,
+			   struct qcow2_error *err)
+{
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
+			       "not all of it could be merged into %s: %s%s; the disk is as it was, commit again goes on from here",
+			       c->base.path, strerror(p->error),
+			       p->error == EIO ? " (dmesg says more)" : "");
+}
+
+static int tell_end(const struct commit *c, const struct qcow2_nl_commit *p,
+		    struct qcow2_error *err)
+{
+	char size[QCOW2_OUTPUT_SIZE_LEN];
+
+	switch (p->state) {
+	case QCOW2_NL_COMMIT_FAILED:
+		return explain_failure(c, p, err);
+	case QCOW2_NL_COMMIT_INTERRUPTED:
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
+				       "interrupted; the disk is as it was, commit again goes on from here");
+	default:
+		if (p->left)
+			qcow2_error_warn(c->top_name,
+					 "all of it was merged, but it is being written: it has %s again, or more",
+					 qcow2_output_size(p->left, size));
+		return 0;
+	}
+}
+
+static int run_commit(const struct commit *c, struct qcow2_error *err)
+{
+	struct qcow2_nl_commit p = { };
+	int ret;
+
+	ret = qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_START, NULL, err);
+	return ret ?: wait_for_end(c, &p, err) ?: tell_end(c, &p, err);
+}
+
+/* --- the command --------------------------------------------------------------------------------- */
+
+static int commit(const char *name, const struct qcow2_chain_policy *policy,
+		  struct qcow2_error *err)
+{
+	struct commit c = { .fd = -1 };
+	int ret = qcow2_temporary_begin(&c.t, name, policy, err);
+
+	c.device = qcow2_devices_by_index(&c.t.devices, c.t.index);
+	if (!ret)
+		ret = check_top(&c, err) ?: prepare_base(&c, err) ?: run_commit(&c, err);
+	if (c.fd >= 0) {
+		/* The kernel goes on reading this very file. */
+		qcow2_lock_downgrade(c.fd, &qcow2_lock_reader);
+		close(c.fd);
+	}
+	return qcow2_temporary_end(&c.t, ret, err);
+}
+
+static int stop(const char *name, struct qcow2_error *err)
+{
+	struct qcow2_devices devices;
+	int index, ret;
+
+	ret = qcow2_devices_read(&devices, err) ?: qcow2_devices_find(&devices, name, &index, err);
+	if (!ret)
+		ret = qcow2_nl_commit(devices.nl, index, QCOW2BLK_COMMIT_STOP, NULL, err);
+	qcow2_devices_free(&devices);
+	return ret;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "backing-dir", required_argument, NULL, 'd' },
+		{ "allow-backing", no_argument, NULL, 'a' },
+		{ "stop", no_argument, NULL, 's' },
+		{ }
+	};
+	struct qcow2_chain_policy policy;
+	struct qcow2_error err;
+	bool only_stop = false;
+	int opt, ret = 0;
+
+	qcow2_chain_policy_init(&policy);
+	while (!ret && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'd')
+			ret = qcow2_chain_policy_allow_dir(&policy, optarg, &err) ?
+			      qcow2_error_print(&err) : 0;
+		else if (opt == 'a')
+			policy.anywhere = true;
+		else if (opt == 's')
+			only_stop = true;
+		else
+			ret = qcow2_error_usage("commit", NULL);
+	}
+	if (!ret && argc - optind != 1)
+		ret = qcow2_error_usage("commit", "give one DEVICE or IMAGE");
+	if (!ret) {
+		ret = only_stop ? stop(argv[optind], &err) : commit(argv[optind], &policy, &err);
+		if (ret)
+			qcow2_error_print(&err);
+	}
+	qcow2_chain_policy_free(&policy);
+	return ret;
+}
+
+const struct qcow2_command qcow2_command_commit = {
+	.name = "commit",
+	.usage = "[OPTION]... DEVICE|IMAGE",
+	.summary = "Merge an overlay into its backing file",
+	.help =
+		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device, or of none: it is\n"
+		"then attached for the time that it takes. The disk may be in use and mounted, its\n"
+		"content does not change; the overlay is empty when all is done, but for what was\n"
+		"written meanwhile. Writes wait for the batch that they hit, of 8 MiB of data.\n"
+		"\n"
+		"Interrupted (Ctrl-C, a crash, a full disk), it leaves both images whole; the next\n"
+		"commit goes on from there. If this program is killed the kernel goes on without it.\n"
+		"\n"
+		"Other overlays of the same backing file do not survive this: their content changes. Of\n"
+		"those that are in use commit knows, and refuses. It refuses an image with internal\n"
+		"snapshots, too, and a backing file that is smaller than the disk, unless that is raw:\n"
+		"then it grows.\n"
+		"\n"
+		"  --backing-dir DIR        for an IMAGE that is not attached: backing files may lie\n"
+		"                           below DIR, too; may be given several times\n"
+		"  --allow-backing          likewise: anywhere\n"
+		"  --stop                   end a commit that is under way, as Ctrl-C does\n",
+	.run = run,
+};
