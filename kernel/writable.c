@@ -177,8 +177,10 @@ static int make_qcow2_writable(struct qcow2_layer *l, struct qcow2_layer *reader
 				   REFS_CACHE_BYTES, why) ?:
 	      qcow2_alloc_init(&l->alloc, l->name, &l->refs, l->discard,
 			       reader ? reader->alloc.gen : NULL, &alloc_ops);
-	if (!err)
+	if (!err) {
+		*why = "its metadata cannot be read";
 		err = protect_metadata(l, &fault, why);
+	}
 	l->autoclear = l->h.autoclear_features;
 	return err;
 }
@@ -186,15 +188,22 @@ static int make_qcow2_writable(struct qcow2_layer *l, struct qcow2_layer *reader
 int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_layer *reader,
 			      const struct qcow2_layer_ops *ops, const char **why)
 {
-	*why = "out of memory";
+	int err;
+
+	*why = "its metadata cannot be read";
 	l->writable = true;
 	l->discard = discard;
 	l->ops = ops;
 	mutex_init(&l->autoclear_lock);
 	qcow2_claims_init(&l->claims);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
-		return make_qcow2_writable(l, reader, why);
-	return qcow2_commit_init(&l->commit, l->name, &l->file, NULL, NULL, NULL, &commit_ops);
+		err = make_qcow2_writable(l, reader, why);
+	else
+		err = qcow2_commit_init(&l->commit, l->name, &l->file, NULL, NULL, NULL,
+					&commit_ops);
+	if (err == -ENOMEM)
+		*why = "out of memory";
+	return err;
 }
 
 int qcow2_layer_finish(struct qcow2_layer *l)
