@@ -296,7 +296,7 @@ static int make_target(struct qcow2_device *dev)
 	if (IS_ERR(t->compress))
 		goto free_stats;
 	t->copies = qcow2_copies_create(top->writable && top->format == QCOW2BLK_FORMAT_QCOW2 ?
-					top->h.cluster_size : 0);
+					top->h.cluster_size : 0, top->crypt);
 	if (IS_ERR(t->copies))
 		goto free_compress;
 	if (!make_workqueues(t, dev->name))

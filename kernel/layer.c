@@ -90,10 +90,6 @@ static int check_writable(const struct qcow2_layer *l, const char **why)
 		*why = "the image has bitmaps, which writing would make wrong; attach read-only";
 		return -EOPNOTSUPP;
 	}
-	if (l->h.crypt_method != QCOW2_CRYPT_NONE) {
-		*why = "encrypted images cannot be written yet; attach read-only";
-		return -EOPNOTSUPP;
-	}
 	return 0;
 }
 
