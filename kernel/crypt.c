@@ -5,6 +5,7 @@
 #include <linux/log2.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
+#include <linux/refcount.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -15,13 +16,15 @@
 #define MAX_IV	32
 
 /**
- * struct qcow2_crypt - the cipher of a layer
+ * struct qcow2_crypt - the cipher of a layer, and of those that show its snapshots
+ * @users: who has it.
  * @tfm: with its key; the only place that has it.
  * @iv: how the number of a sector becomes its vector.
  * @by_guest_off: which number.
  * @jobs: one for each run of sectors under way. Who has one waits for the cipher only.
  */
 struct qcow2_crypt {
+	refcount_t users;
 	struct crypto_skcipher *tfm;
 	enum qcow2blk_iv iv;
 	bool by_guest_off;
@@ -78,8 +81,8 @@ static int make_cipher(struct qcow2_crypt *c, const struct qcow2_crypt_key *key,
 	return err;
 }
 
-struct qcow2_crypt *qcow2_crypt_create(const struct qcow2_crypt_key *key, bool by_guest_off,
-				       const char **why)
+static struct qcow2_crypt *create(const struct qcow2_crypt_key *key, bool by_guest_off,
+				  const char **why)
 {
 	struct qcow2_crypt *c = kzalloc(sizeof(*c), GFP_KERNEL);
 	size_t job_size;
@@ -88,6 +91,7 @@ struct qcow2_crypt *qcow2_crypt_create(const struct qcow2_crypt_key *key, bool b
 	*why = "out of memory";
 	if (!c)
 		return ERR_PTR(-ENOMEM);
+	refcount_set(&c->users, 1);
 	c->iv = key->iv;
 	c->by_guest_off = by_guest_off;
 	err = make_cipher(c, key, why);
@@ -105,9 +109,18 @@ free:
 	return ERR_PTR(err);
 }
 
-void qcow2_crypt_destroy(struct qcow2_crypt *c)
+struct qcow2_crypt *qcow2_crypt_get(const struct qcow2_crypt_key *key, bool by_guest_off,
+				    const char **why)
 {
-	if (!c)
+	if (!key->shared)
+		return create(key, by_guest_off, why);
+	refcount_inc(&key->shared->users);
+	return key->shared;
+}
+
+void qcow2_crypt_put(struct qcow2_crypt *c)
+{
+	if (!c || !refcount_dec_and_test(&c->users))
 		return;
 	mempool_destroy(c->jobs);
 	crypto_free_skcipher(c->tfm);

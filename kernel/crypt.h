@@ -22,26 +22,28 @@ struct qcow2_crypt;
  * @iv: how the number of a sector becomes its vector.
  * @key: the volume key, secret.
  * @len: its bytes.
+ * @shared: what another layer made of all that; instead of all that; or NULL.
  */
 struct qcow2_crypt_key {
 	const char *cipher;
 	enum qcow2blk_iv iv;
 	const u8 *key;
 	u32 len;
+	struct qcow2_crypt *shared;
 };
 
 /**
- * qcow2_crypt_create() - get a cipher ready
+ * qcow2_crypt_get() - get a cipher ready, or share one
  * @key: see there.
  * @by_guest_off: sectors are numbered by guest offset, not by host offset.
  * @why: (out) a sentence, constant, on error.
  * Context: may sleep. Return: it, or ERR_PTR.
  */
-struct qcow2_crypt *qcow2_crypt_create(const struct qcow2_crypt_key *key, bool by_guest_off,
-				       const char **why);
+struct qcow2_crypt *qcow2_crypt_get(const struct qcow2_crypt_key *key, bool by_guest_off,
+				    const char **why);
 
-/** qcow2_crypt_destroy() - wipe the key; NULL is fine. Context: may sleep. */
-void qcow2_crypt_destroy(struct qcow2_crypt *c);
+/** qcow2_crypt_put() - the last one wipes the key; NULL is fine. Context: may sleep. */
+void qcow2_crypt_put(struct qcow2_crypt *c);
 
 /** qcow2_crypt_cipher() - its name in the crypto API. */
 const char *qcow2_crypt_cipher(const struct qcow2_crypt *c);

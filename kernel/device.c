@@ -398,6 +398,7 @@ static struct qcow2_device *claim_parent(struct qcow2_attach *a)
 	for (i = 0; i < a->nr; i++) {
 		a->layers[i].filp = get_file(dev->target.chain.layers[i]->file.filp);
 		a->layers[i].format = dev->target.chain.layers[i]->format;
+		a->layers[i].key.shared = dev->target.chain.layers[i]->crypt;
 	}
 	/* One file is read one way. */
 	a->direct_io = dev->target.chain.layers[0]->file.direct ? QCOW2BLK_DIRECT_IO_AUTO :

@@ -100,14 +100,14 @@ static int open_crypt(struct qcow2_layer *l, const struct qcow2_crypt_key *key, 
 			 l->h.crypt_method != QCOW2_CRYPT_NONE;
 	struct qcow2_crypt *c;
 
-	if (encrypted != !!key->cipher) {
+	if (encrypted != (key->cipher || key->shared)) {
 		*why = encrypted ? "the image is encrypted, and there is no key for it" :
 				   "there is a key for the image, but it is not encrypted";
 		return encrypted ? -ENOKEY : -EINVAL;
 	}
 	if (!encrypted)
 		return 0;
-	c = qcow2_crypt_create(key, l->h.crypt_method == QCOW2_CRYPT_AES, why);
+	c = qcow2_crypt_get(key, l->h.crypt_method == QCOW2_CRYPT_AES, why);
 	if (IS_ERR(c)) {
 		pr_err("%s: layer %u (%pD): cipher %s: %s: error %ld\n", l->name, l->index,
 		       l->file.filp, key->cipher, *why, PTR_ERR(c));
@@ -191,7 +191,7 @@ void qcow2_layer_close(struct qcow2_layer *l)
 		qcow2_layer_end_writing(l);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		qcow2_map_close(&l->map);
-	qcow2_crypt_destroy(l->crypt);
+	qcow2_crypt_put(l->crypt);
 	qcow2_file_close(&l->file);
 	kfree(l);
 }

@@ -291,6 +291,8 @@ int qcow2_key_unlock(const struct qcow2_chain *chain, const struct qcow2_key_fil
 	const char *file;
 	int ret;
 
+	if (!chain->depth)
+		return 0;
 	ret = find_layer(chain, files, &index, err) ?: check_files(chain, files, index, err);
 	for (i = 0; i < chain->depth && !ret; i++) {
 		file = i == index && files->image ? files->image : files->layer[i];

@@ -29,7 +29,7 @@ bool qcow2_key_files_add(struct qcow2_key_files *files, const char *value);
 
 /**
  * qcow2_key_unlock() - get the keys of all layers that need one
- * @chain: the layers.
+ * @chain: the layers; none: somebody else has unlocked them.
  * @files: passphrases; those that are missing are asked for on the terminal.
  * @keys: (out) one a layer, of which those of encrypted layers have a cipher; wipe them, also
  *	on error.

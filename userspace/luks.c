@@ -126,12 +126,26 @@ void qcow2_luks_close(struct qcow2_luks *luks)
 	free(luks);
 }
 
-const char *qcow2_luks_cipher(const struct qcow2_luks *luks, const char **mode,
-			      unsigned int *key_len)
+/* Up to one of @end; the rest is left in @text. */
+static void take_name(char *name, const char **text, const char *end)
 {
-	*mode = crypt_get_cipher_mode(luks->cd);
-	*key_len = crypt_get_volume_key_size(luks->cd);
-	return crypt_get_cipher(luks->cd);
+	size_t len = strcspn(*text, end);
+
+	snprintf(name, QCOW2_LUKS_NAME_LEN, "%.*s", (int)len, *text);
+	*text += len + !!(*text)[len];
+}
+
+void qcow2_luks_names(const struct qcow2_luks *luks, struct qcow2_luks_names *names)
+{
+	unsigned int bits = crypt_get_volume_key_size(luks->cd) * 8;
+	const char *mode = crypt_get_cipher_mode(luks->cd);
+
+	take_name(names->mode, &mode, "-");
+	take_name(names->iv, &mode, ":");
+	take_name(names->iv_hash, &mode, "");
+	/* XTS takes two keys. */
+	snprintf(names->cipher, sizeof(names->cipher), "%.20s-%u", crypt_get_cipher(luks->cd),
+		 strcmp(names->mode, "xts") ? bits : bits / 2);
 }
 
 /* As the kernel's crypto API calls it. */
@@ -144,22 +158,25 @@ static const char *hash_name(const char *luks_name)
 static int name_cipher(const struct qcow2_luks *luks, struct qcow2_nl_key *key,
 		       struct qcow2_error *err)
 {
-	unsigned int key_len;
-	const char *mode, *cipher = qcow2_luks_cipher(luks, &mode, &key_len);
-	int mode_len = strcspn(mode, "-"), len = sizeof(key->cipher), ret = -1;
-	const char *iv = mode[mode_len] ? mode + mode_len + 1 : "plain64";
+	const char *cipher = crypt_get_cipher(luks->cd);
+	struct qcow2_luks_names names;
+	size_t len = sizeof(key->cipher);
+	const char *iv = names.iv;
 
+	qcow2_luks_names(luks, &names);
 	key->iv = strcmp(iv, "plain") ? QCOW2BLK_IV_PLAIN64 : QCOW2BLK_IV_PLAIN;
-	if (!strcmp(iv, "plain") || !strcmp(iv, "plain64"))
-		ret = snprintf(key->cipher, len, "%.*s(%s)", mode_len, mode, cipher);
-	else if (!strncmp(iv, "essiv:", 6))
-		ret = snprintf(key->cipher, len, "essiv(%.*s(%s),%s)", mode_len, mode, cipher,
-			       hash_name(iv + 6));
-	if (ret > 0 && ret < len && key_len <= sizeof(key->bytes))
+	if (crypt_get_volume_key_size(luks->cd) > (int)sizeof(key->bytes))
+		key->cipher[0] = '\0';
+	else if (!strcmp(iv, "essiv"))
+		snprintf(key->cipher, len, "essiv(%s(%s),%s)", names.mode, cipher,
+			 hash_name(names.iv_hash));
+	else if (!*iv || !strcmp(iv, "plain") || !strcmp(iv, "plain64"))
+		snprintf(key->cipher, len, "%s(%s)", names.mode, cipher);
+	if (key->cipher[0])
 		return 0;
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, luks->name,
 			       "the cipher %s-%s is not supported; convert it: qemu-img convert -O qcow2",
-			       cipher, mode);
+			       cipher, crypt_get_cipher_mode(luks->cd));
 }
 
 int qcow2_luks_unlock(struct qcow2_luks *luks, const void *passphrase, size_t len, bool *wrong,

@@ -25,16 +25,28 @@ int qcow2_luks_open(const struct qcow2_layer *layer, struct qcow2_luks **luks,
  */
 void qcow2_luks_close(struct qcow2_luks *luks);
 
+#define QCOW2_LUKS_NAME_LEN	32
+
 /**
- * qcow2_luks_cipher() - how data is encrypted
- * @luks: the header.
- * @mode: (out) mode and vectors: "xts-plain64", "cbc-essiv:sha256"; lives as long as @luks.
- * @key_len: (out) bytes of the volume key.
- *
- * Return: the cipher's name: "aes"; lives as long as @luks.
+ * struct qcow2_luks_names - how data is encrypted, as QEMU calls it
+ * @cipher: with the bits of its key: "aes-256".
+ * @mode: "xts".
+ * @iv: "plain64".
+ * @iv_hash: "sha256"; empty where @iv needs none.
  */
-const char *qcow2_luks_cipher(const struct qcow2_luks *luks, const char **mode,
-			      unsigned int *key_len);
+struct qcow2_luks_names {
+	char cipher[QCOW2_LUKS_NAME_LEN];
+	char mode[QCOW2_LUKS_NAME_LEN];
+	char iv[QCOW2_LUKS_NAME_LEN];
+	char iv_hash[QCOW2_LUKS_NAME_LEN];
+};
+
+/**
+ * qcow2_luks_names() - tell how data is encrypted
+ * @luks: the header.
+ * @names: (out) all of it.
+ */
+void qcow2_luks_names(const struct qcow2_luks *luks, struct qcow2_luks_names *names);
 
 /**
  * qcow2_luks_unlock() - the volume key, by passphrase
