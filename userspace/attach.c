@@ -278,7 +278,8 @@ static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 		return ret;
 	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err) ?:
 	      qcow2_chain_open_backing(chain, &o->policy, err) ?:
-	      check_backing_formats(chain, &o->policy, err);
+	      check_backing_formats(chain, &o->policy, err) ?:
+	      qcow2_key_check(chain, &o->key_files, err);
 	o->device.nr_layers = chain->depth;
 	for (i = 0; i < chain->depth; i++) {
 		o->device.layers[i].fd = chain->layer[i].fd;

@@ -254,7 +254,7 @@ static int find_layer(const struct qcow2_chain *chain, const struct qcow2_key_fi
 			nr++;
 		}
 	}
-	if (!files->image || (nr && !*index) || nr == 1)
+	if (!files->image || !chain->depth || (nr && !*index) || nr == 1)
 		return 0;
 	return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name, nr ?
 			       "--key-file %s: the image is not encrypted, but several of its backing files are; name one: --key-file LAYER=FILE" :
@@ -284,6 +284,14 @@ static int check_files(const struct qcow2_chain *chain, const struct qcow2_key_f
 	return 0;
 }
 
+int qcow2_key_check(const struct qcow2_chain *chain, const struct qcow2_key_files *files,
+		    struct qcow2_error *err)
+{
+	unsigned int index;
+
+	return find_layer(chain, files, &index, err) ?: check_files(chain, files, index, err);
+}
+
 int qcow2_key_unlock(const struct qcow2_chain *chain, const struct qcow2_key_files *files,
 		     struct qcow2_nl_key *keys, struct qcow2_error *err)
 {
@@ -291,9 +299,7 @@ int qcow2_key_unlock(const struct qcow2_chain *chain, const struct qcow2_key_fil
 	const char *file;
 	int ret;
 
-	if (!chain->depth)
-		return 0;
-	ret = find_layer(chain, files, &index, err) ?: check_files(chain, files, index, err);
+	ret = find_layer(chain, files, &index, err);
 	for (i = 0; i < chain->depth && !ret; i++) {
 		file = i == index && files->image ? files->image : files->layer[i];
 		if (crypt_method(&chain->layer[i]))

@@ -28,14 +28,25 @@ struct qcow2_key_files {
 bool qcow2_key_files_add(struct qcow2_key_files *files, const char *value);
 
 /**
+ * qcow2_key_check() - do the files suit the layers?
+ * @chain: the layers.
+ * @files: passphrases. They are not read yet.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_USAGE.
+ */
+int qcow2_key_check(const struct qcow2_chain *chain, const struct qcow2_key_files *files,
+		    struct qcow2_error *err);
+
+/**
  * qcow2_key_unlock() - get the keys of all layers that need one
  * @chain: the layers; none: somebody else has unlocked them.
- * @files: passphrases; those that are missing are asked for on the terminal.
+ * @files: passphrases, checked; those that are missing are asked for on the terminal.
  * @keys: (out) one a layer, of which those of encrypted layers have a cipher; wipe them, also
  *	on error.
  * @err: (out) filled in on error.
  *
- * Return: 0, QCOW2_EXIT_USAGE where @files does not fit @chain, or QCOW2_EXIT_FAILED.
+ * Return: 0 or QCOW2_EXIT_FAILED.
  */
 int qcow2_key_unlock(const struct qcow2_chain *chain, const struct qcow2_key_files *files,
 		     struct qcow2_nl_key *keys, struct qcow2_error *err);

@@ -60,7 +60,7 @@ struct row {
 	enum guest guest;
 	int version;		/* 0: 3 */
 	bool zstd;
-	struct edit edits[3];
+	struct edit edits[5];
 	void (*mangle)(struct image *image);
 };
 

@@ -29,6 +29,7 @@ static int make_images(void **state)
 {
 	const struct small_image plain = { }, overlay = { .backing = "image", .format = "qcow2" };
 	const struct small_image dirty = { .incompatible = QCOW2_INCOMPAT_DIRTY };
+	const struct small_image aes = { .crypt_method = QCOW2_CRYPT_AES };
 
 	strcpy(dir, "/tmp/test_usage.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir))
@@ -36,6 +37,7 @@ static int make_images(void **state)
 	write_image("image", &plain);
 	write_image("overlay", &overlay);
 	write_image("dirty", &dirty);
+	write_image("aes", &aes);
 	return 0;
 }
 
@@ -129,6 +131,26 @@ static void test_cache_size(void **state)
 	CHECK(qcow2_command_attach, rows);
 }
 
+static void test_key_file(void **state)
+{
+	static const struct row rows[] = {
+		{ { "--key-file", "", "image" }, 1, "FILE or LAYER=FILE" },
+		{ { "--key-file", "0=", "image" }, 1, "FILE or LAYER=FILE" },
+		{ { "--key-file", "64=key", "image" }, 1, "FILE or LAYER=FILE" },
+		{ { "--key-file", "a", "--key-file", "b", "image" }, 1, "each layer once" },
+		{ { "--key-file", "1=a", "--key-file", "1=b", "image" }, 1, "each layer once" },
+		{ { "--key-file", "key", "none" }, 1, "none: cannot open" },
+		{ { "--key-file", "63=key", "none" }, 1, "none: cannot open" },
+		{ { "-r", "--key-file", "key", "image" }, 1, "neither the image nor a backing file" },
+		{ { "-r", "--key-file", "0=key", "image" }, 1, "layer 0 has a --key-file, but" },
+		{ { "-r", "--key-file", "1=key", "image" }, 1, "there is no layer 1" },
+		{ { "-r", "--key-file", "1=key", "overlay" }, 1, "layer 1 has a --key-file, but" },
+		{ { "-r", "--key-file", "a", "--key-file", "0=b", "aes" }, 1, "layer 0 has two" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
 static void test_device(void **state)
 {
 	static const struct row rows[] = {
@@ -194,6 +216,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_attach),
+		cmocka_unit_test(test_key_file),
 		cmocka_unit_test(test_cache_size),
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_backing_format),
