@@ -476,7 +476,8 @@ static int plan_copies(struct qcow2_request *req, struct qcow2_part *p, struct p
 	if (!frees && !p->a.reuse)
 		err = qcow2_cow_reads_zero(req, begin, end - begin, &zero);
 	/* Fresh space does not read as zeros where it would be decrypted. */
-	p->a.ordered = !zero || l->crypt || !qcow2_alloc_virgin(&l->alloc, &p->a.run);
+	p->a.ordered = !zero || (l->crypt && !qcow2_is_mutant(FAST_ENCRYPTED)) ||
+		       !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(FAST_OVER_DATA))
 		p->a.ordered = !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (!err && plan->head) {

@@ -29,6 +29,7 @@
  * @QCOW2_MUTANT_AUTOCLEAR_LATE: autoclear bits are cleared after the first write.
  * @QCOW2_MUTANT_STALE_AS_ZERO: reused space counts as reading zeros.
  * @QCOW2_MUTANT_FAST_OVER_DATA: one fsync also for entries that hide older data.
+ * @QCOW2_MUTANT_FAST_ENCRYPTED: one fsync also for clusters that are encrypted.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -48,6 +49,7 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_AUTOCLEAR_LATE,
 	QCOW2_MUTANT_STALE_AS_ZERO,
 	QCOW2_MUTANT_FAST_OVER_DATA,
+	QCOW2_MUTANT_FAST_ENCRYPTED,
 	QCOW2_NR_MUTANTS
 };
 
