@@ -40,6 +40,8 @@ static void take_message(int level, const char *message, void *unused)
 
 static int bad_header(const struct qcow2_luks *luks, int error, struct qcow2_error *err)
 {
+	if (!said[0] && error == EINVAL)
+		strcpy(said, "it is none of version 1");
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, luks->name,
 			       "its LUKS header cannot be used: %s",
 			       said[0] ? said : strerror(error));
