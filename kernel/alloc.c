@@ -37,8 +37,8 @@ int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refco
 	a->end = (size + (regular ? h->cluster_size - 1 : 0)) >> h->cluster_bits;
 	a->fresh = regular ? a->end : NEVER;
 	a->floor = a->end;
-	a->pool_target = max_t(u32, MIN_POOL, min_t(u64, POOL_BYTES, max(size / 8, QCOW2_MIN_GROWTH)) >>
-			       h->cluster_bits);
+	size = clamp(size / 8, QCOW2_MIN_GROWTH, POOL_BYTES);
+	a->pool_target = max_t(u32, MIN_POOL, size >> h->cluster_bits);
 	a->limit = LEAK_BYTES >> h->cluster_bits;
 	spin_lock_init(&a->lock);
 	INIT_LIST_HEAD(&a->open);
@@ -627,5 +627,6 @@ int qcow2_alloc_finish(struct qcow2_alloc *a)
 	a->finishing = true;
 	spin_unlock_irq(&a->lock);
 	flush_work(&a->refill);
-	return qcow2_alloc_settle(a) ?: empty_pool(a) ?: qcow2_commit_wait(a->commit) ?: cut_tail(a);
+	return qcow2_alloc_settle(a) ?: empty_pool(a) ?: qcow2_commit_wait(a->commit) ?:
+	       cut_tail(a);
 }

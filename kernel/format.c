@@ -166,6 +166,9 @@ static void derive(struct qcow2_header *h)
 
 	h->l2_entry_size = extended ? 16 : 8;
 	h->l2_bits = h->cluster_bits - (extended ? 4 : 3);
+	h->subclusters = extended ? QCOW2_EXTL2_SUBCLUSTERS : 1;
+	h->subcluster_size = h->cluster_size / h->subclusters;
+	h->subcluster_bits = h->cluster_bits - (extended ? 5 : 0);
 	h->csize_shift = 62 - (h->cluster_bits - 8);
 	h->csize_mask = (1ULL << (h->cluster_bits - 8)) - 1;
 	h->coffset_mask = (1ULL << h->csize_shift) - 1;
@@ -458,9 +461,6 @@ int qcow2_header_unsupported(const struct qcow2_header *h, struct qcow2_fault *f
 	if (h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
 		return unsupported(fault, h->incompatible_features, "incompatible_features",
 				   "has the external data file bit, which is not supported");
-	if (h->incompatible_features & QCOW2_INCOMPAT_EXTL2)
-		return unsupported(fault, h->incompatible_features, "incompatible_features",
-				   "has the extended L2 entries bit, which is not supported");
 	return 0;
 }
 
@@ -502,47 +502,87 @@ int qcow2_l1_decode(const struct qcow2_header *h, u64 entry, u64 *l2_off,
  * COPIED has no meaning here. QEMU calls a compressed entry that has it corrupt
  * when it checks an image, and reads the cluster all the same.
  */
-static int decode_compressed(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
-			     struct qcow2_fault *fault)
+static int decode_compressed(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+			     struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
-	u64 off = entry & h->coffset_mask;
-	u32 more_sectors = entry >> h->csize_shift & h->csize_mask;
+	u64 off = entry.word & h->coffset_mask;
+	u32 more_sectors = entry.word >> h->csize_shift & h->csize_mask;
 
 	if (off & ~(QCOW2_ENTRY_OFFSET_MASK | (QCOW2_SECTOR_SIZE - 1)))
 		return bad(fault, off, "compressed cluster offset", "has reserved bits set");
 	if (off < h->cluster_size)
 		return bad(fault, off, "compressed cluster offset", "points into the header");
-	c->type = QCOW2_CLUSTER_COMPRESSED;
-	c->copied = false;
-	c->host_off = off;
-	c->csize = (more_sectors + 1) * QCOW2_SECTOR_SIZE - (off & (QCOW2_SECTOR_SIZE - 1));
+	if (entry.bitmap)
+		return bad(fault, entry.bitmap, "subcluster bitmap",
+			   "is not zero, but the cluster is compressed");
+	*c = (struct qcow2_cluster) {
+		.compressed = true,
+		.host_off = off,
+		.csize = (more_sectors + 1) * QCOW2_SECTOR_SIZE - (off & (QCOW2_SECTOR_SIZE - 1)),
+	};
 	return 0;
 }
 
-int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
-		    struct qcow2_fault *fault)
+/* QEMU does not look at the zero bit of an extended entry; the specification wants none. */
+static int decode_extended(struct qcow2_l2_entry entry, struct qcow2_cluster *c,
+			   struct qcow2_fault *fault)
 {
-	u64 off = entry & QCOW2_ENTRY_OFFSET_MASK;
+	c->alloc = entry.bitmap;
+	c->zero = entry.bitmap >> QCOW2_EXTL2_ZERO_SHIFT;
+	if (entry.word & QCOW2_ENTRY_ZERO)
+		return bad(fault, entry.word, "L2 entry",
+			   "has the zero bit, which extended entries lack");
+	if (c->alloc & c->zero)
+		return bad(fault, entry.bitmap, "subcluster bitmap",
+			   "has subclusters that are allocated and read as zeros");
+	if (c->alloc && !c->host_off)
+		return bad(fault, entry.bitmap, "subcluster bitmap",
+			   "has allocated subclusters, but there is no cluster");
+	return 0;
+}
 
-	if (entry & QCOW2_ENTRY_COMPRESSED)
+static int decode_standard(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+			   struct qcow2_cluster *c, struct qcow2_fault *fault)
+{
+	c->zero = entry.word & QCOW2_ENTRY_ZERO;
+	c->alloc = c->host_off && !c->zero;
+	if (c->zero && h->version < 3)
+		return bad(fault, entry.word, "L2 entry",
+			   "has the zero bit, which version 2 lacks");
+	return 0;
+}
+
+int qcow2_l2_decode(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+		    struct qcow2_cluster *c, struct qcow2_fault *fault)
+{
+	u64 off = entry.word & QCOW2_ENTRY_OFFSET_MASK;
+
+	if (entry.word & QCOW2_ENTRY_COMPRESSED)
 		return decode_compressed(h, entry, c, fault);
 
-	if (entry & QCOW2_L2_RESERVED_MASK)
-		return bad(fault, entry, "L2 entry", "has reserved bits set");
+	if (entry.word & QCOW2_L2_RESERVED_MASK)
+		return bad(fault, entry.word, "L2 entry", "has reserved bits set");
 	if (off & (h->cluster_size - 1))
 		return bad(fault, off, "cluster offset", "is not a multiple of the cluster size");
-	if (entry & QCOW2_ENTRY_ZERO) {
-		if (h->version < 3)
-			return bad(fault, entry, "L2 entry",
-				   "has the zero bit, which version 2 lacks");
-		c->type = off ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
-	} else {
-		c->type = off ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
-	}
-	c->copied = off && (entry & QCOW2_ENTRY_COPIED);
+	c->compressed = false;
+	c->copied = off && (entry.word & QCOW2_ENTRY_COPIED);
 	c->host_off = off;
 	c->csize = 0;
-	return 0;
+	return h->subclusters > 1 ? decode_extended(entry, c, fault) :
+				    decode_standard(h, entry, c, fault);
+}
+
+struct qcow2_l2_entry qcow2_l2_encode(const struct qcow2_header *h, const struct qcow2_cluster *c)
+{
+	struct qcow2_l2_entry entry = {
+		.word = c->host_off | (c->copied ? QCOW2_ENTRY_COPIED : 0),
+	};
+
+	if (h->subclusters > 1)
+		entry.bitmap = c->alloc | (u64)c->zero << QCOW2_EXTL2_ZERO_SHIFT;
+	else if (c->zero)
+		entry.word |= QCOW2_ENTRY_ZERO;
+	return entry;
 }
 
 int qcow2_reftable_decode(const struct qcow2_header *h, u64 entry, u64 *block_off,

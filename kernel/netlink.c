@@ -200,23 +200,26 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 			   const struct qcow2_device *dev, bool with_paths)
 {
 	void *hdr = genlmsg_put(msg, portid, seq, &family, flags, QCOW2BLK_CMD_GET);
+	int err;
 
 	if (!hdr)
 		return -EMSGSIZE;
-	if (nla_put_u32(msg, QCOW2BLK_A_INDEX, dev->index) ||
-	    nla_put_u32(msg, QCOW2BLK_A_FLAGS, qcow2_device_flags(dev)) ||
-	    nla_put_u64_64bit(msg, QCOW2BLK_A_CACHE_SIZE, dev->cache_size, QCOW2BLK_A_PAD) ||
-	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, dev->target.chain.layers[0]->size,
-			      QCOW2BLK_A_PAD) ||
-	    (dev->snapshot[0] && nla_put_string(msg, QCOW2BLK_A_SNAPSHOT, dev->snapshot)) ||
-	    (dev->parent && nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index)) ||
-	    put_layers(msg, &dev->target.chain, with_paths) ||
-	    put_stats(msg, &dev->target)) {
+	err = nla_put_u32(msg, QCOW2BLK_A_INDEX, dev->index) ?:
+	      nla_put_u32(msg, QCOW2BLK_A_FLAGS, qcow2_device_flags(dev)) ?:
+	      nla_put_u64_64bit(msg, QCOW2BLK_A_CACHE_SIZE, dev->cache_size, QCOW2BLK_A_PAD) ?:
+	      nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, dev->target.chain.layers[0]->size,
+				QCOW2BLK_A_PAD);
+	if (!err && dev->snapshot[0])
+		err = nla_put_string(msg, QCOW2BLK_A_SNAPSHOT, dev->snapshot);
+	if (!err && dev->parent)
+		err = nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index);
+	err = err ?: put_layers(msg, &dev->target.chain, with_paths) ?:
+	      put_stats(msg, &dev->target);
+	if (err)
 		genlmsg_cancel(msg, hdr);
-		return -EMSGSIZE;
-	}
-	genlmsg_end(msg, hdr);
-	return 0;
+	else
+		genlmsg_end(msg, hdr);
+	return err;
 }
 
 /* A message that describes a device; without paths where they are too long for one. */

@@ -86,7 +86,7 @@ static void free_block(struct block *b)
 static void release_freed(struct qcow2_shadow *s, u64 region, const struct block *b)
 {
 	u32 order = s->l->h.refcount_order;
-	u64 n = refs_per_block(s), i, first = 0;
+	u64 n = refs_per_block(s), base = region * n, i, first = 0;
 	bool free;
 
 	for (i = 0; i <= n; i++) {
@@ -94,9 +94,21 @@ static void release_freed(struct qcow2_shadow *s, u64 region, const struct block
 		if (free)
 			continue;
 		if (first < i)
-			qcow2_alloc_released(&s->l->alloc, (region << refs_of(s)->block_bits) + first,
-					     i - first);
+			qcow2_alloc_released(&s->l->alloc, base + first, i - first);
 		first = i + 1;
+	}
+}
+
+/* All that the old state used and the new one does not. */
+static void release_all_freed(struct qcow2_shadow *s)
+{
+	unsigned long region;
+	struct block *b;
+
+	xa_for_each(&s->blocks, region, b) {
+		if (b->dirty)
+			release_freed(s, region, b);
+		cond_resched();
 	}
 }
 
@@ -119,10 +131,10 @@ void qcow2_shadow_end(struct qcow2_shadow *s)
 	struct block *b;
 	unsigned long region;
 
+	if (s->switched)
+		release_all_freed(s);
 	xa_for_each(&s->blocks, region, b) {
-		if (b->dirty && s->switched)
-			release_freed(s, region, b);
-		else if (b->dirty)
+		if (b->dirty && !s->switched)
 			give_up(s, region, b);
 		free_block(b);
 		cond_resched();
@@ -143,7 +155,8 @@ static int load_block(struct qcow2_shadow *s, u64 region, struct block *b)
 	u64 i;
 
 	if (region < r->table.nr &&
-	    qcow2_reftable_decode(&s->l->h, qcow2_table_get(&r->table, region), &b->old_off, &fault))
+	    qcow2_reftable_decode(&s->l->h, qcow2_table_get(&r->table, region), &b->old_off,
+				  &fault))
 		return -EUCLEAN;
 	b->refs = kvzalloc(size, GFP_KERNEL);
 	b->used = kvcalloc(BITS_TO_LONGS(refs_per_block(s)), sizeof(long), GFP_KERNEL);
@@ -220,7 +233,7 @@ int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
 	return 0;
 }
 
-/* --- space ------------------------------------------------------------------------------------- */
+/* --- space ------------------------------------------------------------------------------ */
 
 /*
  * Clusters that are free in the old state; what the new one frees is still needed. The
@@ -235,7 +248,8 @@ static int find_free(struct qcow2_shadow *s, u64 nr, u64 *start)
 
 	for (;;) {
 		any = UINT_MAX;
-		err = qcow2_refcount_find_free(refs_of(s), s->cursor, a->end, nr, &any, start, &got);
+		err = qcow2_refcount_find_free(refs_of(s), s->cursor, a->end, nr, &any, start,
+					       &got);
 		if (err || got == nr)
 			return err;
 		s->cursor = *start;
@@ -259,10 +273,14 @@ int qcow2_shadow_take(struct qcow2_shadow *s, u64 nr, u64 *start)
 	s->top = max(s->top, s->cursor);
 	if (qcow2_overlap_add(&s->l->overlap, *start << bits, nr << bits) == -EEXIST)
 		return -EUCLEAN;
-	return change_refs(s, *start, nr, 1, true);
+	err = change_refs(s, *start, nr, 1, true);
+	/* Those whose refcounts cannot be read nobody would give up later. */
+	if (err)
+		qcow2_overlap_remove(&s->l->overlap, *start << bits, nr << bits);
+	return err;
 }
 
-/* --- the switch -------------------------------------------------------------------------------- */
+/* --- the switch ------------------------------------------------------------------------- */
 
 /* A new place for each block that changes. That changes others, so: until none is left. */
 static int place_blocks(struct qcow2_shadow *s)
@@ -421,8 +439,11 @@ static void adopt_roots(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 
 int qcow2_shadow_switch(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 {
-	int err = place_table(s) ?: write_blocks(s) ?: write_roots(s, roots);
+	int err = place_table(s) ?: write_blocks(s);
 
+	if (!err && qcow2_is_mutant(SWITCH_PUNCHED))
+		release_all_freed(s);
+	err = err ?: write_roots(s, roots);
 	if (!err)
 		adopt_roots(s, roots);
 	return err;

@@ -3,7 +3,7 @@
 # Broken images that are written: what is broken is never written over, and fails; the rest goes on
 # as long as refcounts can be trusted, and else the image is marked corrupt and nothing is written.
 # kernels: uml
-# timeout: 60
+# timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io losetup
 modprobe -q loop

@@ -18,8 +18,8 @@ done
 # Else detach does little but wait.
 echo 1 >/sys/kernel/rcu_expedited && at_exit 'echo 0 >/sys/kernel/rcu_expedited'
 case ${VM_KERNEL:-} in
-uml-debug) count=700 ;;
-*) count=300 ;;
+uml-debug) count=850 ;;
+*) count=150 ;;
 esac
 : "${CYCLES:=$count}"
 check "$CYCLES attachments, written to until the last moment" \

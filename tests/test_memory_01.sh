@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Memory that cannot be had: no request fails for it, an attach fails in one piece, and what the disk
-# holds is right (tests/crash/memory.c).
+# holds is right (tests/crash/memory.c). While kmemleak watches, everything is slow, and a few will do:
+# tests/check runs the rest without.
 # kernels: uml-debug
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
@@ -49,8 +50,13 @@ work() {	# DIR own|all PERCENT OPERATIONS
 	for i in "${jobs[@]}"; do
 		wait "$i" || status=1
 	done
-	qcow2ctl detach --all || status=1
+	# A list of devices needs memory, and there is none in reserve for that; detaching has it.
+	for i in {1..50}; do
+		qcow2ctl detach --all 2>"$test_dir/said" && break
+	done
+	grep -v 'cannot list devices: Cannot allocate memory' "$test_dir/said"
 	"$memory" random own 0
+	[ -z "$(qcow2ctl list)" ] || status=1
 	for image in "$1"/*.qcow2; do
 		qemu-img check -q "$image" || status=1
 		rm "$image"
@@ -58,12 +64,16 @@ work() {	# DIR own|all PERCENT OPERATIONS
 	return "$status"
 }
 
+step=1 ops=150
+if grep -q kmemleak=on /proc/cmdline; then
+	step=8 ops=30
+fi
 make_image "$test_dir/image" 1M cluster_size=4096 || exit 1
 check "attach, detach and questions, each allocation in turn" \
-	"$memory" control "$test_dir/xfs" "$test_dir/image" "$test_dir/base.raw"
+	"$memory" control "$test_dir/xfs" "$test_dir/image" "$test_dir/base.raw" "$step"
 check "requests, each allocation in turn" \
-	"$memory" requests "$test_dir/xfs" "$test_dir/image" "$test_dir/base.raw"
-check "half of our allocations" work "$test_dir/xfs" own 50 200
-check "a tenth of all, on XFS" work "$test_dir/xfs" all 10 150
-check "a tenth of all, on tmpfs" work "$test_dir" all 10 150
+	"$memory" requests "$test_dir/xfs" "$test_dir/image" "$test_dir/base.raw" "$step"
+check "half of our allocations" work "$test_dir/xfs" own 50 "$ops"
+check "a tenth of all, on XFS" work "$test_dir/xfs" all 10 "$ops"
+check "a tenth of all, on tmpfs" work "$test_dir" all 10 "$ops"
 finish

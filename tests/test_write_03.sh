@@ -3,7 +3,7 @@
 # Writing where something runs out, or comes all at once: space that may leak in a crash, dirty tables,
 # room for tables in memory, for what protects them, for clusters on a full device; and raw files.
 # kernels: uml
-# timeout: 60
+# timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io losetup blkdiscard fio
 modprobe -q loop

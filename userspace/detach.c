@@ -20,7 +20,8 @@ static bool shown_by(const struct qcow2_devices *devices, int index,
 	for (i = 0; i < devices->count; i++) {
 		if (devices->list[i].parent != index)
 			continue;
-		snprintf(user, QCOW2_NODE_USER_LEN, "/dev/" QCOW2BLK_DISK_NAME "%d shows its snapshot %s",
+		snprintf(user, QCOW2_NODE_USER_LEN,
+			 "/dev/" QCOW2BLK_DISK_NAME "%d shows its snapshot %s",
 			 devices->list[i].index, devices->list[i].snapshot);
 		return true;
 	}

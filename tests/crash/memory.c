@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * memory requests DIR IMAGE BASE	each allocation that the module's workers make for a request
- *					fails, one after the other, and then all of them
- * memory control DIR IMAGE BASE	each allocation of an attach, and of a question about a device
+ * memory requests DIR IMAGE BASE STEP	all allocations that the module's workers make for a request
+ *					fail, then each of them, one after the other
+ * memory control DIR IMAGE BASE STEP	each allocation of an attach, a question, a detach
  * memory random own|all PERCENT	from now on so many allocations fail at random: those of the
  *					workers, or also those of the file systems below; 0: none
  *
- * IMAGE, made by tests/test_memory_01.sh, is copied to DIR each time; BASE is its raw backing file.
+ * IMAGE, made by tests/test_memory_01.sh, is copied to DIR each time; BASE is its raw backing file;
+ * each STEPth allocation is one of "each".
  *
  * A trial of requests: attach, and for each kind of request: let the Nth allocation fail, send some
  * at once, flush; then likewise for the detach. All succeed, nothing hangs, the disk holds what it
@@ -84,6 +85,7 @@ struct trial {
 };
 
 static const char *dir, *base;
+static unsigned int step;
 static char *image_data;
 static size_t image_size;
 static unsigned char *held, *meant, *got;	/* the disk: before, as meant, as read */
@@ -390,11 +392,11 @@ static bool requests(void)
 	close(t.disk);
 	rig_detach(t.index);
 	while (!run_all(nth) && nth < MAX_TRIALS && failures < 10)
-		nth++;
+		nth += nth ? step : 1;
 	for (size_t i = 0; i < ARRAY_SIZE(progress); i++)
 		printf("%s: %u allocations\n",
 		       i < ARRAY_SIZE(kinds) ? kinds[i].name : the_detach.name, progress[i].met);
-	return nth < MAX_TRIALS && met_count > 50;
+	return nth < MAX_TRIALS && met_count > 50 / step;
 }
 
 /* --- control ------------------------------------------------------------------------------- */
@@ -462,7 +464,7 @@ static void *run_control(void *data)
 	struct trial t = { .kind = &control_now->kind, .id = (uintptr_t)data };
 	bool met;
 
-	while ((t.nth = __atomic_fetch_add(&next_nth, 1, __ATOMIC_RELAXED)) < last_nth) {
+	while ((t.nth = __atomic_fetch_add(&next_nth, step, __ATOMIC_RELAXED)) < last_nth) {
 		met = control_now->try(&t);
 		count_trial(met);
 		if (!met)
@@ -494,7 +496,7 @@ static bool control(void)
 	}
 	for (unsigned int i = 0; i < THREADS; i++)
 		check_copy(&copies[i]);
-	return met_count > 100;
+	return met_count > 100 / step;
 }
 
 int main(int argc, char **argv)
@@ -508,7 +510,8 @@ int main(int argc, char **argv)
 		failmem_random(atoi(argv[3]));
 		return 0;
 	}
-	if (argc != 5)
+	step = argc == 6 ? atoi(argv[5]) : 0;
+	if (!step)
 		die("memory: see the head of memory.c");
 	dir = argv[2];
 	base = argv[4];

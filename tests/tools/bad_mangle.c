@@ -372,6 +372,11 @@ void victim_reads_zeros(struct image *image)
 	memset(image->want + VICTIM * CLUSTER, 0, CLUSTER);
 }
 
+void x_victim_reads_zeros(struct image *image)
+{
+	memset(image->want + X_CLUSTER, 0, X_CLUSTER);
+}
+
 void victim_reads_plain(struct image *image)
 {
 	memcpy(image->want + VICTIM * CLUSTER, image->want + PLAIN * CLUSTER, CLUSTER);
