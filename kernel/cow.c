@@ -563,7 +563,7 @@ static int fill_copy(struct qcow2_request *req, struct qcow2_part *p, const stru
 	return err;
 }
 
-/* The same for whole clusters, in one piece, to be encrypted. */
+/* The same with all that becomes allocated, in one piece, to be encrypted. */
 static int fill_whole(struct qcow2_request *req, struct qcow2_part *p, const struct plan *plan)
 {
 	void *bytes = p->copy->head;

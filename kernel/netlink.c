@@ -418,38 +418,43 @@ static int reply_attached(struct genl_info *info, u32 index, u64 size)
 	return genlmsg_reply(msg, info);
 }
 
-static int attach_doit(struct sk_buff *skb, struct genl_info *info)
+/* Return: the device's index, or an error. */
+static int attach_chain(struct genl_info *info, u64 *size)
 {
-	struct qcow2_attach *a;
+	struct qcow2_attach *a = kzalloc(sizeof(*a), GFP_KERNEL);
 	unsigned int i;
-	u64 size;
 	int ret;
 
-	if (!may_change(skb))
-		return -EPERM;
-	a = kzalloc(sizeof(*a), GFP_KERNEL);
 	if (!a)
 		return -ENOMEM;
 	ret = parse_attach(a, info);
 	if (!ret) {
-		ret = qcow2_device_attach(a, &size);
+		ret = qcow2_device_attach(a, size);
 		if (ret < 0)
 			refuse(info, a);
 	}
-	wipe_keys(info);
 	for (i = 0; i < a->nr; i++)
 		if (a->layers[i].filp)
 			fput(a->layers[i].filp);
 	kfree(a);
-	if (ret < 0)
-		return ret;
+	return ret;
+}
+
+static int attach_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	u64 size;
+	int index, err;
+
+	index = may_change(skb) ? attach_chain(info, &size) : -EPERM;
+	wipe_keys(info);
+	if (index < 0)
+		return index;
 
 	/* Nobody would know of a device whose answer got lost. */
-	i = ret;
-	ret = reply_attached(info, i, size);
-	if (ret && qcow2_device_detach(i, true))
-		pr_warn(QCOW2BLK_DISK_NAME "%u: stays, though its attacher was not told\n", i);
-	return ret;
+	err = reply_attached(info, index, size);
+	if (err && qcow2_device_detach(index, true))
+		pr_warn(QCOW2BLK_DISK_NAME "%d: stays, though its attacher was not told\n", index);
+	return err;
 }
 
 static int detach_doit(struct sk_buff *skb, struct genl_info *info)

@@ -262,14 +262,20 @@ static int find_layer(const struct qcow2_chain *chain, const struct qcow2_key_fi
 			       files->image);
 }
 
+static bool is_stdin(const char *file)
+{
+	return file && !strcmp(file, "-");
+}
+
 static int check_files(const struct qcow2_chain *chain, const struct qcow2_key_files *files,
 		       unsigned int index, struct qcow2_error *err)
 {
-	unsigned int i;
+	unsigned int i, from_stdin = is_stdin(files->image);
 
 	for (i = 0; i < QCOW2BLK_MAX_LAYERS; i++) {
 		if (!files->layer[i])
 			continue;
+		from_stdin += is_stdin(files->layer[i]);
 		if (i >= chain->depth)
 			return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name,
 					       "there is no layer %u, as --key-file says: the last one is %u",
@@ -281,6 +287,9 @@ static int check_files(const struct qcow2_chain *chain, const struct qcow2_key_f
 			return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[i].name,
 					       "layer %u has two of --key-file", i);
 	}
+	if (from_stdin > 1)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name,
+				       "--key-file: standard input is the passphrase of one layer only");
 	return 0;
 }
 

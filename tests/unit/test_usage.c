@@ -31,6 +31,9 @@ static int make_images(void **state)
 	const struct small_image corrupt = { .incompatible = QCOW2_INCOMPAT_CORRUPT };
 	const struct small_image unknown = { .incompatible = 1 << 5 };
 	const struct small_image aes = { .crypt_method = QCOW2_CRYPT_AES };
+	const struct small_image aes_overlay = {
+		.backing = "aes", .format = "qcow2", .crypt_method = QCOW2_CRYPT_AES,
+	};
 
 	strcpy(dir, "/tmp/test_usage.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir))
@@ -40,6 +43,7 @@ static int make_images(void **state)
 	write_image("corrupt", &corrupt);
 	write_image("unknown", &unknown);
 	write_image("aes", &aes);
+	write_image("aes-overlay", &aes_overlay);
 	if (system("touch raw"))
 		return -1;
 	return 0;
@@ -152,6 +156,8 @@ static void test_key_file(void **state)
 		{ { "-r", "--key-file", "1=key", "image" }, 1, "there is no layer 1" },
 		{ { "-r", "--key-file", "1=key", "overlay" }, 1, "layer 1 has a --key-file, but" },
 		{ { "-r", "--key-file", "a", "--key-file", "0=b", "aes" }, 1, "layer 0 has two" },
+		{ { "-r", "--key-file", "-", "--key-file", "1=-", "aes-overlay" }, 1,
+		  "standard input is the passphrase of one layer only" },
 	};
 
 	CHECK(qcow2_command_attach, rows);
