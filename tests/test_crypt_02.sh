@@ -20,8 +20,8 @@ one() {	# NAME
 	cmp "$device" "$images/$1.oracle" &&
 		"$test_top/build/tests/differ" --ops 100 --device "$device" || return
 	cp --sparse=always "$device" want
-	qcow2ctl detach "$device" && qemu-img check "${with[@]}" $spec &&
-		qemu-img compare "${with[@]}" driver=raw,file.filename=want $spec
+	qcow2ctl detach "$device" && qemu-img check "${with[@]}" "$spec" &&
+		qemu-img compare "${with[@]}" driver=raw,file.filename=want "$spec"
 }
 
 for image in "$images"/cipher-*.qcow2; do

@@ -534,7 +534,8 @@ const struct qcow2_command qcow2_command_check = {
 		"                           moment. If the image is dirty (not closed cleanly), all\n"
 		"                           refcounts are rebuilt first\n"
 		"  --repair=all             correct wrong refcounts and flags, too, if need be with\n"
-		"                           qemu-img check -r all. Make a copy first\n"
+		"                           qemu-img check -r all (but for encrypted images, of which\n"
+		"                           that wants the passphrase). Make a copy first\n"
 		"  --json                   as a JSON object, with the keys of qemu-img check\n",
 	.exits =
 		"0 no errors; 1 not checked: wrong usage, in use, unreadable; 2 corrupt;\n"

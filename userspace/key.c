@@ -167,7 +167,7 @@ static int ask(const struct qcow2_layer *layer, unsigned int index, struct secre
 
 	if (!out)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-				       "it is encrypted, and there is no terminal to ask for the passphrase; give it: --key-file %u=FILE, or - for standard input",
+				       "it is encrypted, and there is no terminal to type the passphrase on; give it: --key-file %u=FILE, or - for standard input",
 				       index);
 	s->bytes = malloc(MAX_TYPED + 1);
 	if (!s->bytes)
@@ -256,8 +256,11 @@ static int find_layer(const struct qcow2_chain *chain, const struct qcow2_key_fi
 	}
 	if (!files->image || !chain->depth || (nr && !*index) || nr == 1)
 		return 0;
-	return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name, nr ?
-			       "--key-file %s: the image is not encrypted, but several of its backing files are; name one: --key-file LAYER=FILE" :
+	if (nr)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name,
+				       "--key-file %s: the image is not encrypted, but several of its backing files are; name one: --key-file LAYER=FILE",
+				       files->image);
+	return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name,
 			       "--key-file %s: neither the image nor a backing file is encrypted",
 			       files->image);
 }

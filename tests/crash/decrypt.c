@@ -8,7 +8,7 @@
 #include "decrypt.h"
 #include "rig.h"
 
-static EVP_CIPHER_CTX *ctx;
+static struct evp_cipher_ctx_st *ctx;
 
 /* By content: where it was, plus one, and what it is there. Few are ever in two places. */
 static struct {

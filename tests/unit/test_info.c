@@ -163,8 +163,7 @@ static void test_encryption(void **state)
 {
 	make_encrypted("encrypt.format=luks,encrypt.iter-time=10");
 	assert_same("image");
-	make_encrypted("encrypt.format=luks,encrypt.iter-time=10,encrypt.cipher-alg=aes-128,"
-		       "encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256");
+	make_encrypted("encrypt.format=luks,encrypt.iter-time=10,encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256");
 	assert_same("image");
 	make_encrypted("encrypt.format=aes");
 	assert_same("image");
