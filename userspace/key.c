@@ -285,7 +285,8 @@ static int check_files(const struct qcow2_chain *chain, const struct qcow2_key_f
 					       i, chain->depth - 1);
 		if (!crypt_method(&chain->layer[i]))
 			return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[i].name,
-					       "layer %u has a --key-file, but is not encrypted", i);
+					       "layer %u has a --key-file, but is not encrypted",
+					       i);
 		if (i == index && files->image)
 			return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[i].name,
 					       "layer %u has two of --key-file", i);
