@@ -246,7 +246,7 @@ enum qcow2_cluster_type {
  * @type: see enum qcow2_cluster_type.
  * @copied: the refcount is exactly one.
  * @host_off: bytes; of the cluster (a multiple of the cluster size), or of the
- *	first byte of a compressed stream (any value).
+ *	first byte of a compressed stream (any value). In the data file, if there is one.
  * @csize: bytes that a compressed stream occupies at most: up to the end of its
  *	last 512-byte sector. May reach past the end of the file.
  */
@@ -256,6 +256,24 @@ struct qcow2_cluster {
 	u64 host_off;
 	u32 csize;
 };
+
+/** qcow2_has_data_file() - do data lie in a file of their own? */
+static inline bool qcow2_has_data_file(const struct qcow2_header *h)
+{
+	return h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
+}
+
+/**
+ * qcow2_data_file_is_raw() - must that file read as the disk does, without the image?
+ *
+ * Not where there is a backing file: what that holds is not in the data file, whatever the
+ * bit says. QEMU opens such an image, too.
+ */
+static inline bool qcow2_data_file_is_raw(const struct qcow2_header *h)
+{
+	return qcow2_has_data_file(h) && !h->backing_file.len &&
+	       (h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+}
 
 /** qcow2_cluster_is_allocated() - does an entry refer to a place in the file? */
 static inline bool qcow2_cluster_is_allocated(const struct qcow2_cluster *c)
@@ -337,6 +355,19 @@ int qcow2_l1_decode(const struct qcow2_header *h, u64 entry, u64 *l2_off,
  */
 int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
 		    struct qcow2_fault *fault);
+
+/**
+ * qcow2_check_place() - does a cluster lie where it must?
+ * @h: the image's header.
+ * @c: what its entry says.
+ * @guest_off: of its first byte.
+ * @fault: (out) filled in on error.
+ *
+ * In an external data file guest offset and host offset are the same.
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_check_place(const struct qcow2_header *h, const struct qcow2_cluster *c,
+		      u64 guest_off, struct qcow2_fault *fault);
 
 /**
  * qcow2_reftable_decode() - check an entry of the refcount table

@@ -137,7 +137,7 @@ static void source_iter(const struct qcow2_part *p, struct iov_iter *from)
 /* In a worker: all of it, and wait. Also what was written by half before. */
 static void write_now(struct qcow2_part *p)
 {
-	struct qcow2_file *f = &qcow2_request_top(p->req)->file;
+	struct qcow2_file *f = qcow2_request_top(p->req)->data;
 	struct iov_iter from;
 
 	source_iter(p, &from);
@@ -157,7 +157,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 {
 	struct qcow2_part *p = container_of(iocb, struct qcow2_part, iocb);
 
-	qcow2_file_end_write(&qcow2_request_top(p->req)->file);
+	qcow2_file_end_write(qcow2_request_top(p->req)->data);
 	if (ret == p->bytes) {
 		write_done(p, 0);
 	} else if (ret >= 0 || ret == -EAGAIN || ret == -ENOMEM) {
@@ -171,7 +171,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 /* Send a part that is all filled in. */
 static void submit(struct qcow2_part *p)
 {
-	struct qcow2_file *f = &qcow2_request_top(p->req)->file;
+	struct qcow2_file *f = qcow2_request_top(p->req)->data;
 	struct iov_iter from;
 
 	atomic_inc(&p->req->pending);
@@ -214,11 +214,11 @@ static int check_target(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
 	if (l->format == QCOW2BLK_FORMAT_RAW)
 		return 0;
-	if (qcow2_overlap_hit(&l->overlap, host_off, len)) {
+	if (!qcow2_layer_has_data_file(l) && qcow2_overlap_hit(&l->overlap, host_off, len)) {
 		qcow2_layer_corrupt(l, host_off, "is mapped to the disk, but holds metadata");
 		return -EIO;
 	}
-	if (host_off + len > round_up(qcow2_file_size(&l->file), l->h.cluster_size)) {
+	if (host_off + len > round_up(qcow2_file_size(l->data), l->h.cluster_size)) {
 		qcow2_layer_err(l, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
 				off, host_off);
 		return -EIO;
@@ -293,10 +293,13 @@ struct plan {
 
 enum action { IN_PLACE, REUSE, ALLOCATE };
 
-static enum action action_for(const struct qcow2_cluster *c)
+static enum action action_for(const struct qcow2_layer *l, const struct qcow2_cluster *c)
 {
 	if (c->type == QCOW2_CLUSTER_NORMAL && c->copied)
 		return IN_PLACE;
+	/* In a data file each cluster has its place, and nobody else's. */
+	if (qcow2_layer_has_data_file(l))
+		return c->type == QCOW2_CLUSTER_NORMAL ? REUSE : ALLOCATE;
 	if (c->type == QCOW2_CLUSTER_ZERO_ALLOC && c->copied)
 		return REUSE;
 	return ALLOCATE;
@@ -355,12 +358,12 @@ static int choose_action(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 
 	if (qcow2_map_entry(&l->map, &p->a.place, 0, old, &fault))
 		return qcow2_cow_bad_entry(l, plan->off, &fault);
-	action = action_for(old);
+	action = action_for(l, old);
 	*frees = qcow2_cluster_is_allocated(old);
 	plan->nr = min(plan->nr, p->a.place.left);
 	for (i = 1; i < plan->nr; i++) {
 		if (qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault) ||
-		    action_for(&c) != action ||
+		    action_for(l, &c) != action ||
 		    (action == REUSE &&
 		     c.host_off != old->host_off + ((u64)i << l->h.cluster_bits)))
 			break;
@@ -409,6 +412,29 @@ static int reuse_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 	return err;
 }
 
+/*
+ * Clusters in the data file, where the guest's offset is the host's. They need no refcount and
+ * wait for nobody: what lay there before was these very guest clusters' own, so whoever still
+ * reads or writes that does so at the same time as the request that took it away. What it holds
+ * is anybody's guess. Where some of it is not written the file system makes zeros of it, if it
+ * can: then what a cluster of 2 MiB costs is not 2 MiB.
+ */
+static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
+{
+	u64 begin = plan->first << l->h.cluster_bits;
+	u64 end = min((plan->first + plan->nr) << l->h.cluster_bits, l->size);
+
+	p->a.reuse = true;
+	p->a.run = (struct qcow2_run) {
+		.start = plan->first, .nr = plan->nr, .number = U64_MAX,
+	};
+	plan->zeroed = (plan->off > begin || plan->off + plan->len < end) &&
+		       !qcow2_file_zero(l->data, begin, end - begin);
+	if (qcow2_is_mutant(DATA_AS_ZERO))
+		plan->zeroed = true;
+	return 0;
+}
+
 /* Do these guest bytes, clipped to the disk, read as zeros? */
 int qcow2_cow_reads_zero(struct qcow2_request *req, u64 off, u64 len, bool *zero)
 {
@@ -441,6 +467,9 @@ static int plan_copies(struct qcow2_request *req, struct qcow2_part *p, struct p
 
 	plan->len = min_t(u64, plan->len, end - plan->off);
 	plan->head = plan->off - begin;
+	/* A data file ends with the disk, not with its last cluster. */
+	if (qcow2_layer_has_data_file(l))
+		end = min(end, l->size);
 	plan->tail = end - plan->off - plan->len;
 	/* A hole that reads as zeros through the whole chain? */
 	if (!frees && !p->a.reuse)
@@ -511,6 +540,8 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 	action = choose_action(l, p, plan, &old, frees);
 	switch (action) {
 	case ALLOCATE:
+		if (qcow2_layer_has_data_file(l))
+			return place_clusters(l, p, plan);
 		return take_clusters(l, p, plan, *frees);
 	case REUSE:
 		return reuse_clusters(l, p, plan, &old);

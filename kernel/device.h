@@ -90,6 +90,7 @@ struct qcow2_attach {
 	unsigned int nr;
 	struct {
 		struct file *filp;
+		struct file *data_filp;	/* NULL for most */
 		enum qcow2blk_format format;
 	} layers[QCOW2BLK_MAX_LAYERS];
 	const char *why;

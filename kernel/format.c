@@ -247,6 +247,9 @@ static int check_snapshots(const struct qcow2_header *h, u64 file_size,
 			   "is not a multiple of the cluster size");
 	if (!h->nb_snapshots)
 		return 0;
+	if (qcow2_has_data_file(h))
+		return bad(fault, h->nb_snapshots, "nb_snapshots",
+			   "is not zero, but there is an external data file, which allows no snapshots");
 	if (!h->snapshots_offset)
 		return bad(fault, 0, "snapshots_offset",
 			   "puts the snapshot table on top of the header");
@@ -449,9 +452,6 @@ int qcow2_header_unsupported(const struct qcow2_header *h, struct qcow2_fault *f
 			bit++;
 		return unsupported(fault, bit, "incompatible feature bit", "is not known");
 	}
-	if (h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
-		return unsupported(fault, h->incompatible_features, "incompatible_features",
-				   "has the external data file bit, which is not supported");
 	if (h->incompatible_features & QCOW2_INCOMPAT_EXTL2)
 		return unsupported(fault, h->incompatible_features, "incompatible_features",
 				   "has the extended L2 entries bit, which is not supported");
@@ -505,6 +505,9 @@ static int decode_compressed(const struct qcow2_header *h, u64 entry, struct qco
 	u64 off = entry & h->coffset_mask;
 	u32 more_sectors = entry >> h->csize_shift & h->csize_mask;
 
+	if (qcow2_has_data_file(h))
+		return bad(fault, entry, "L2 entry",
+			   "is compressed, which is not possible with an external data file");
 	if (off & ~(QCOW2_ENTRY_OFFSET_MASK | (QCOW2_SECTOR_SIZE - 1)))
 		return bad(fault, off, "compressed cluster offset", "has reserved bits set");
 	if (off < h->cluster_size)
@@ -520,6 +523,7 @@ int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluste
 		    struct qcow2_fault *fault)
 {
 	u64 off = entry & QCOW2_ENTRY_OFFSET_MASK;
+	bool here = off;
 
 	if (entry & QCOW2_ENTRY_COMPRESSED)
 		return decode_compressed(h, entry, c, fault);
@@ -534,11 +538,22 @@ int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluste
 				   "has the zero bit, which version 2 lacks");
 		c->type = off ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
 	} else {
-		c->type = off ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
+		/* A data file begins with data, an image with its header. */
+		here |= qcow2_has_data_file(h) && (entry & QCOW2_ENTRY_COPIED);
+		c->type = here ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
 	}
-	c->copied = off && (entry & QCOW2_ENTRY_COPIED);
+	c->copied = here && (entry & QCOW2_ENTRY_COPIED);
 	c->host_off = off;
 	c->csize = 0;
+	return 0;
+}
+
+int qcow2_check_place(const struct qcow2_header *h, const struct qcow2_cluster *c,
+		      u64 guest_off, struct qcow2_fault *fault)
+{
+	if (qcow2_has_data_file(h) && qcow2_cluster_is_allocated(c) && c->host_off != guest_off)
+		return bad(fault, c->host_off, "cluster offset",
+			   "is not the guest offset, as it must be in an external data file");
 	return 0;
 }
 

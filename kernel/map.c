@@ -194,7 +194,8 @@ static int map_run(struct qcow2_map *m, const __be64 *entries, const struct spot
 	int err;
 
 	if (entries) {
-		err = qcow2_l2_decode(h, be64_to_cpu(READ_ONCE(entries[p->idx])), &c, fault);
+		err = qcow2_l2_decode(h, be64_to_cpu(READ_ONCE(entries[p->idx])), &c, fault) ?:
+		      qcow2_check_place(h, &c, off - in_cluster, fault);
 		if (err)
 			return err;
 	}
@@ -378,6 +379,7 @@ int qcow2_map_hold(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_p
 	if (err)
 		return err;
 	p->slice = qcow2_cache_get(&m->cache, spot.slice_off);
+	p->cluster = cluster;
 	p->idx = spot.idx;
 	p->left = spot.left;
 	return PTR_ERR_OR_ZERO(p->slice);
@@ -398,7 +400,8 @@ u64 qcow2_map_raw(const struct qcow2_place *p, u32 i)
 int qcow2_map_entry(const struct qcow2_map *m, const struct qcow2_place *p, u32 i,
 		    struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
-	return qcow2_l2_decode(m->h, qcow2_map_raw(p, i), c, fault);
+	return qcow2_l2_decode(m->h, qcow2_map_raw(p, i), c, fault) ?:
+	       qcow2_check_place(m->h, c, (p->cluster + i) << m->h->cluster_bits, fault);
 }
 
 void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 nr, u64 host_off,

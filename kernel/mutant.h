@@ -29,6 +29,8 @@
  * @QCOW2_MUTANT_AUTOCLEAR_LATE: autoclear bits are cleared after the first write.
  * @QCOW2_MUTANT_STALE_AS_ZERO: reused space counts as reading zeros.
  * @QCOW2_MUTANT_FAST_OVER_DATA: one fsync also for entries that hide older data.
+ * @QCOW2_MUTANT_NO_DATA_SYNC: an external data file is never synced.
+ * @QCOW2_MUTANT_DATA_AS_ZERO: what an external data file holds counts as zeros.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -48,6 +50,8 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_AUTOCLEAR_LATE,
 	QCOW2_MUTANT_STALE_AS_ZERO,
 	QCOW2_MUTANT_FAST_OVER_DATA,
+	QCOW2_MUTANT_NO_DATA_SYNC,
+	QCOW2_MUTANT_DATA_AS_ZERO,
 	QCOW2_NR_MUTANTS
 };
 

@@ -60,6 +60,7 @@ static const struct nla_policy attach_policy[] = {
 static const struct nla_policy layer_policy[] = {
 	[QCOW2BLK_A_LAYER_FD]	  = { .type = NLA_U32 },
 	[QCOW2BLK_A_LAYER_FORMAT] = NLA_POLICY_MAX(NLA_U8, QCOW2BLK_FORMAT_RAW),
+	[QCOW2BLK_A_LAYER_DATA_FD] = { .type = NLA_U32 },
 };
 
 #define LAYER_POLICY_MAX	(ARRAY_SIZE(layer_policy) - 1)
@@ -79,13 +80,38 @@ static void blame(struct genl_info *info, const struct nlattr *nla, const char *
 	NL_SET_BAD_ATTR(info->extack, nla);
 }
 
+static int put_path(struct sk_buff *msg, int type, const struct qcow2_file *f, char *buf)
+{
+	char *path = file_path(f->filp, buf, PATH_MAX);
+
+	return IS_ERR(path) ? 0 : nla_put_string(msg, type, path);
+}
+
+/* What a layer has of its own for its data. */
+static int put_data_file(struct sk_buff *msg, const struct qcow2_layer *l, bool with_path,
+			 char *buf)
+{
+	struct kstat stat;
+	int err;
+
+	if (!qcow2_layer_has_data_file(l))
+		return 0;
+	err = vfs_getattr(&l->data->filp->f_path, &stat, STATX_INO, AT_STATX_DONT_SYNC);
+	if (err)
+		return err;
+	if ((with_path && put_path(msg, QCOW2BLK_A_LAYER_DATA_PATH, l->data, buf)) ||
+	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DATA_DEV, new_encode_dev(stat.dev)) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_DATA_INO, stat.ino, QCOW2BLK_A_LAYER_PAD))
+		return -EMSGSIZE;
+	return 0;
+}
+
 static int put_layer(struct sk_buff *msg, const struct qcow2_layer *l, bool with_path,
 		     char *buf)
 {
 	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_LAYER);
 	bool qcow2 = l->format == QCOW2BLK_FORMAT_QCOW2;
 	struct kstat stat;
-	char *path;
 	int err;
 
 	if (!nest)
@@ -97,20 +123,17 @@ static int put_layer(struct sk_buff *msg, const struct qcow2_layer *l, bool with
 	err = vfs_getattr(&l->file.filp->f_path, &stat, STATX_INO, AT_STATX_DONT_SYNC);
 	if (err)
 		return err;
-	if (with_path) {
-		path = file_path(l->file.filp, buf, PATH_MAX);
-		if (!IS_ERR(path) && nla_put_string(msg, QCOW2BLK_A_LAYER_PATH, path))
-			return -EMSGSIZE;
-	}
-	if (nla_put_u8(msg, QCOW2BLK_A_LAYER_FORMAT, l->format) ||
+	if ((with_path && put_path(msg, QCOW2BLK_A_LAYER_PATH, &l->file, buf)) ||
+	    nla_put_u8(msg, QCOW2BLK_A_LAYER_FORMAT, l->format) ||
 	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DEV, new_encode_dev(stat.dev)) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_INO, stat.ino, QCOW2BLK_A_LAYER_PAD) ||
 	    nla_put_u8(msg, QCOW2BLK_A_LAYER_DIRECT_IO, l->file.direct) ||
 	    nla_put_u32(msg, QCOW2BLK_A_LAYER_CLUSTER_SIZE, qcow2 ? l->h.cluster_size : 0) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_SIZE, l->size, QCOW2BLK_A_LAYER_PAD))
 		return -EMSGSIZE;
+	err = put_data_file(msg, l, with_path, buf);
 	nla_nest_end(msg, nest);
-	return 0;
+	return err;
 }
 
 static int put_layers(struct sk_buff *msg, const struct qcow2_chain *chain, bool with_paths)
@@ -169,7 +192,8 @@ static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
 		stat[QCOW2BLK_A_STAT_ALLOCATIONS] = READ_ONCE(top->alloc.total);
 		stat[QCOW2BLK_A_STAT_COMMITS] = READ_ONCE(top->commit.commits);
 		stat[QCOW2BLK_A_STAT_FAST_COMMITS] = READ_ONCE(top->commit.fast);
-		stat[QCOW2BLK_A_STAT_FSYNCS] = READ_ONCE(top->file.fsyncs);
+		stat[QCOW2BLK_A_STAT_FSYNCS] = READ_ONCE(top->file.fsyncs) +
+					       READ_ONCE(top->data_file.fsyncs);
 	}
 }
 
@@ -219,7 +243,7 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 static struct sk_buff *describe_alone(const struct genl_info *info,
 				      const struct qcow2_device *dev, bool with_paths)
 {
-	size_t room = dev->target.chain.nr * (with_paths ? 1024 : 128) + 1024;
+	size_t room = dev->target.chain.nr * (with_paths ? 1024 : 160) + 1024;
 	struct sk_buff *msg = genlmsg_new(room, GFP_KERNEL);
 
 	if (!msg || !describe_device(msg, info->snd_portid, info->snd_seq, 0, dev, with_paths))
@@ -294,12 +318,18 @@ static int parse_layer(struct nlattr *nla, struct qcow2_attach *a, struct genl_i
 		blame(info, nla, "a layer needs a file descriptor and a format");
 		return -EINVAL;
 	}
+	a->layers[a->nr].format = nla_get_u8(tb[QCOW2BLK_A_LAYER_FORMAT]);
 	a->layers[a->nr].filp = fget(nla_get_u32(tb[QCOW2BLK_A_LAYER_FD]));
-	if (!a->layers[a->nr].filp) {
+	if (a->layers[a->nr].filp && tb[QCOW2BLK_A_LAYER_DATA_FD])
+		a->layers[a->nr].data_filp = fget(nla_get_u32(tb[QCOW2BLK_A_LAYER_DATA_FD]));
+	if (!a->layers[a->nr].filp ||
+	    (tb[QCOW2BLK_A_LAYER_DATA_FD] && !a->layers[a->nr].data_filp)) {
+		if (a->layers[a->nr].filp)
+			fput(a->layers[a->nr].filp);
 		blame(info, nla, "the file descriptor is not open");
 		return -EBADF;
 	}
-	a->layers[a->nr++].format = nla_get_u8(tb[QCOW2BLK_A_LAYER_FORMAT]);
+	a->nr++;
 	return 0;
 }
 
@@ -394,9 +424,12 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 		if (ret < 0)
 			refuse(info, a);
 	}
-	for (i = 0; i < a->nr; i++)
+	for (i = 0; i < a->nr; i++) {
 		if (a->layers[i].filp)
 			fput(a->layers[i].filp);
+		if (a->layers[i].data_filp)
+			fput(a->layers[i].data_filp);
+	}
 	kfree(a);
 	if (ret < 0)
 		return ret;

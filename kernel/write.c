@@ -42,18 +42,52 @@ static u64 new_entry(const struct qcow2_request *req, u64 old, const struct qcow
 	return old | zero;
 }
 
+/**
+ * struct unmapped - clusters that have lost their entries
+ * @batch: references to drop.
+ * @off, @len: instead of that: bytes of the data file. Nobody else's data ever lie there, so
+ *	they need not wait for a commit: what a crash shows is what was discarded, or zeros,
+ *	whatever the entry says. The claim keeps those away who would allocate them again.
+ */
+struct unmapped {
+	struct qcow2_free_batch *batch;
+	u64 off;
+	u64 len;
+};
+
+static void punch_data(const struct qcow2_layer *l, struct unmapped *u)
+{
+	if (u->len && l->discard)
+		qcow2_file_punch(l->data, u->off, u->len);
+	u->len = 0;
+}
+
+static void unmap_cluster(struct qcow2_layer *l, struct unmapped *u,
+			  const struct qcow2_cluster *c)
+{
+	if (!qcow2_layer_has_data_file(l)) {
+		qcow2_cow_free_cluster(l, u->batch, c);
+	} else if (qcow2_cluster_is_allocated(c)) {
+		if (u->off + u->len != c->host_off)
+			punch_data(l, u);
+		if (!u->len)
+			u->off = c->host_off;
+		u->len += l->h.cluster_size;
+	}
+}
+
 /* Change the entries of clusters that are claimed and held. @nr: how many; (out) done. */
 static int change_entries(struct qcow2_request *req, struct qcow2_place *place, u32 *nr)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	struct qcow2_free_batch *batch = qcow2_alloc_batch(&l->alloc);
+	struct unmapped u = { .batch = qcow2_alloc_batch(&l->alloc) };
 	struct qcow2_fault fault;
 	struct qcow2_cluster c;
 	u64 old, new, off;
 	int err = 0;
 	u32 i;
 
-	if (!batch)
+	if (!u.batch)
 		return -EBUSY;
 	*nr = min(*nr, place->left);
 	for (i = 0; i < *nr && !err; i++) {
@@ -69,9 +103,10 @@ static int change_entries(struct qcow2_request *req, struct qcow2_place *place, 
 			continue;
 		qcow2_map_set(&l->map, place, i, new);
 		if (!(new & QCOW2_ENTRY_OFFSET_MASK))
-			qcow2_cow_free_cluster(l, batch, &c);
+			unmap_cluster(l, &u, &c);
 	}
-	qcow2_alloc_free(&l->alloc, batch);
+	punch_data(l, &u);
+	qcow2_alloc_free(&l->alloc, u.batch);
 	qcow2_cow_entries_changed(l);
 	return err;
 }
@@ -183,9 +218,13 @@ static int change_all(struct qcow2_request *req)
 	return err;
 }
 
+/*
+ * A file that reads as the disk does: zeros are made there. A raw data file is one: its entries
+ * stay, and those that say zero have zeros in the file.
+ */
 static int change_raw(struct qcow2_request *req)
 {
-	struct qcow2_file *f = &qcow2_request_top(req)->file;
+	struct qcow2_file *f = qcow2_request_top(req)->data;
 	int err = -EOPNOTSUPP;
 
 	if (req->op == QCOW2_ZERO_KEEP)
@@ -197,6 +236,9 @@ static int change_raw(struct qcow2_request *req)
 	case -EOPNOTSUPP:
 	case -ENOSPC:
 		return err;
+	case -EINVAL:
+		/* Less than a block of a device. */
+		return -EOPNOTSUPP;
 	default:
 		return err == -EDQUOT ? -ENOSPC : -EIO;
 	}
@@ -218,7 +260,7 @@ static int serve(struct qcow2_request *req)
 		return err;
 	if (req->op == QCOW2_WRITE)
 		return write_all(req);
-	if (l->format == QCOW2BLK_FORMAT_RAW)
+	if (l->format == QCOW2BLK_FORMAT_RAW || qcow2_data_file_is_raw(&l->h))
 		return change_raw(req);
 	return change_all(req);
 }

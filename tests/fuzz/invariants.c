@@ -145,6 +145,7 @@ void exercise_l1_entry(const struct qcow2_header *h, u64 entry, u64 *l2_off)
 void exercise_l2_entry(const struct qcow2_header *h, u64 entry)
 {
 	struct qcow2_fault fault = { 0 };
+	bool data_file = qcow2_has_data_file(h);
 	struct qcow2_cluster c;
 	int err;
 
@@ -156,8 +157,12 @@ void exercise_l2_entry(const struct qcow2_header *h, u64 entry)
 		return;
 	}
 	MUST(c.host_off < 1ULL << 56);
+	MUST(!qcow2_check_place(h, &c, c.host_off, &fault));
+	MUST(qcow2_check_place(h, &c, c.host_off + 512, &fault) ==
+	     (data_file && qcow2_cluster_is_allocated(&c) ? -EINVAL : 0));
 	switch (c.type) {
 	case QCOW2_CLUSTER_COMPRESSED:
+		MUST(!data_file);
 		MUST(!c.copied);
 		MUST(c.host_off >= h->cluster_size);
 		MUST(c.csize > 0 && c.csize <= 2 * h->cluster_size);
@@ -165,7 +170,9 @@ void exercise_l2_entry(const struct qcow2_header *h, u64 entry)
 		break;
 	case QCOW2_CLUSTER_NORMAL:
 	case QCOW2_CLUSTER_ZERO_ALLOC:
-		MUST(c.host_off && c.host_off % h->cluster_size == 0);
+		/* The first cluster of a data file holds data, that of an image the header. */
+		MUST(c.host_off || (data_file && c.type == QCOW2_CLUSTER_NORMAL && c.copied));
+		MUST(c.host_off % h->cluster_size == 0);
 		MUST(!c.csize);
 		break;
 	case QCOW2_CLUSTER_ZERO_PLAIN:

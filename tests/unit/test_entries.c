@@ -146,12 +146,43 @@ static void compressed_l2_entries(void **state)
 	}
 }
 
+/* Without a file of their own data are where they like; with one, where the guest has them. */
+static void data_file_entries(void **state)
+{
+	for (u32 bits = QCOW2_MIN_CLUSTER_BITS; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
+		struct qcow2_header plain = header_of(3, bits), h = plain;
+		struct qcow2_cluster c = { .type = QCOW2_CLUSTER_NORMAL, .host_off = 5ULL << bits };
+		u64 off = c.host_off;
+		struct qcow2_fault fault;
+
+		h.incompatible_features = QCOW2_INCOMPAT_DATA_FILE;
+		assert_cluster(&h, 0, QCOW2_CLUSTER_UNALLOCATED, false, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED, QCOW2_CLUSTER_NORMAL, true, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_PLAIN,
+			       false, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | off, QCOW2_CLUSTER_NORMAL, true, off, 0);
+		assert_cluster(&h, off, QCOW2_CLUSTER_NORMAL, false, off, 0);
+		assert_cluster(&h, off | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_ALLOC, false, off, 0);
+		assert_bad_cluster(&h, QCOW2_ENTRY_COMPRESSED | off,
+				   "L2 entry is compressed, which is not possible with an external data file");
+
+		assert_int_equal(qcow2_check_place(&plain, &c, 0, &fault), 0);
+		assert_int_equal(qcow2_check_place(&h, &c, off, &fault), 0);
+		assert_int_equal(qcow2_check_place(&h, &c, off + h.cluster_size, &fault), -EINVAL);
+		assert_fault(&fault, "cluster offset is not the guest offset, as it must be in an external data file");
+		c.type = QCOW2_CLUSTER_UNALLOCATED;
+		c.host_off = 0;
+		assert_int_equal(qcow2_check_place(&h, &c, off, &fault), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(l1_entries),
 		cmocka_unit_test(standard_l2_entries),
 		cmocka_unit_test(compressed_l2_entries),
+		cmocka_unit_test(data_file_entries),
 	};
 
 	return cmocka_run_group_tests_name("entries", tests, NULL, NULL);

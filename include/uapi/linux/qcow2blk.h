@@ -145,6 +145,12 @@ enum qcow2blk_attr {
  *	through the page cache. (out)
  * @QCOW2BLK_A_LAYER_CLUSTER_SIZE: u32, bytes; 0 for a raw layer. (out)
  * @QCOW2BLK_A_LAYER_SIZE: u64, bytes, virtual size of the layer. (out)
+ * @QCOW2BLK_A_LAYER_DATA_FD: u32, likewise of the image's external data file; needed for
+ *	an image that has one, refused for others. (in)
+ * @QCOW2BLK_A_LAYER_DATA_PATH: string, like QCOW2BLK_A_LAYER_PATH, of the data file; absent
+ *	where there is none, as are the next two. (out)
+ * @QCOW2BLK_A_LAYER_DATA_DEV: u32, like QCOW2BLK_A_LAYER_DEV. (out)
+ * @QCOW2BLK_A_LAYER_DATA_INO: u64, like QCOW2BLK_A_LAYER_INO. (out)
  */
 enum qcow2blk_layer_attr {
 	QCOW2BLK_A_LAYER_UNSPEC,
@@ -157,6 +163,10 @@ enum qcow2blk_layer_attr {
 	QCOW2BLK_A_LAYER_DIRECT_IO,
 	QCOW2BLK_A_LAYER_CLUSTER_SIZE,
 	QCOW2BLK_A_LAYER_SIZE,
+	QCOW2BLK_A_LAYER_DATA_FD,
+	QCOW2BLK_A_LAYER_DATA_PATH,
+	QCOW2BLK_A_LAYER_DATA_DEV,
+	QCOW2BLK_A_LAYER_DATA_INO,
 
 	__QCOW2BLK_A_LAYER_MAX,
 	QCOW2BLK_A_LAYER_MAX = __QCOW2BLK_A_LAYER_MAX - 1
@@ -184,7 +194,7 @@ enum qcow2blk_layer_attr {
  * @QCOW2BLK_A_STAT_COPIES: writes that had to copy the rest of a cluster.
  * @QCOW2BLK_A_STAT_COMMITS: commits that wrote metadata.
  * @QCOW2BLK_A_STAT_FAST_COMMITS: those of them that needed one fsync only.
- * @QCOW2BLK_A_STAT_FSYNCS: of the image file.
+ * @QCOW2BLK_A_STAT_FSYNCS: of the image file and its data file.
  */
 enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_UNSPEC,
