@@ -38,6 +38,11 @@ static bool is_layer(const struct qcow2_nl_layer *layer, const struct stat *st)
 	return layer->ino == st->st_ino && layer->dev == st->st_dev;
 }
 
+static bool is_data(const struct qcow2_nl_layer *layer, const struct stat *st)
+{
+	return layer->has_data && layer->data_ino == st->st_ino && layer->data_dev == st->st_dev;
+}
+
 bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st)
 {
 	return device->nr_layers && is_layer(&device->layers[0], st);
@@ -48,7 +53,7 @@ bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *s
 	unsigned int i;
 
 	for (i = 0; i < device->nr_layers; i++)
-		if (is_layer(&device->layers[i], st))
+		if (is_layer(&device->layers[i], st) || is_data(&device->layers[i], st))
 			return true;
 	return false;
 }
@@ -67,6 +72,8 @@ static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
 	qcow2_output_add_bool(o, "direct-io", layer->direct_io);
 	qcow2_output_add_str(o, "file-device", dev);
 	qcow2_output_add_int(o, "file-inode", layer->ino);
+	if (layer->has_data)
+		qcow2_output_add_str(o, "data-file", layer->data_path);
 	return o;
 }
 
