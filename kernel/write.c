@@ -224,13 +224,22 @@ static int change_all(struct qcow2_request *req)
  */
 static int change_raw(struct qcow2_request *req)
 {
-	struct qcow2_file *f = qcow2_request_top(req)->data;
+	struct qcow2_layer *l = qcow2_request_top(req);
+	u64 off = req->off, end = off + req->left;
 	int err = -EOPNOTSUPP;
 
+	/* Of clusters, whole ones are given up; the disk's last one counts as whole. */
+	if (req->op == QCOW2_DISCARD && l->format == QCOW2BLK_FORMAT_QCOW2) {
+		off = round_up(off, l->h.cluster_size);
+		if (end != l->size)
+			end = round_down(end, l->h.cluster_size);
+		if (off >= end)
+			return 0;
+	}
 	if (req->op == QCOW2_ZERO_KEEP)
-		err = qcow2_file_zero(f, req->off, req->left);
+		err = qcow2_file_zero(l->data, off, end - off);
 	if (err == -EOPNOTSUPP)
-		err = qcow2_file_punch(f, req->off, req->left);
+		err = qcow2_file_punch(l->data, off, end - off);
 	switch (err) {
 	case 0:
 	case -EOPNOTSUPP:
