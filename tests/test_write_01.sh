@@ -17,9 +17,10 @@ never=('!dirty' '!corrupt' '!with-bitmap' '!raw*')
 case ${VM_KERNEL:-} in
 uml-debug) ops=150 patterns=('z*-512-raw' 'v2-1024-same' 'z*-4096-short' 'v2-4096-qcow2'
 	'v2-65536-none' 'zstd-65536-*' 'zlib-2097152-unaligned' 'grows*' 'snapshots*' 'with-*'
-	'refcount-bits*' 'preallocation*' 'far-*' 'tiny*' 'chain-of-8') ;;
+	'refcount-bits*' 'preallocation*' 'far-*' 'tiny*' 'chain-of-8'
+	'data-512-data' 'rawdata-65536-none') ;;
 *) ops=200 patterns=('zlib-512-raw' 'zstd-4096-short' 'v2-65536-none' 'grows-refcount-table'
-	'snapshots-4096-2' 'preallocation-metadata' 'far-600M-64k' 'tiny-1024') ;;
+	'snapshots-4096-2' 'preallocation-metadata' 'far-600M-64k' 'tiny-1024' 'data-4096-raw') ;;
 esac
 
 check "what is read is what was written last, and the images stay whole" \

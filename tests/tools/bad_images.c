@@ -27,6 +27,9 @@
 #define BAD_ZSTD(nm, how) { .name = "zstd-" nm, .outcome = ERROR, .words = "bad zstd stream", \
 	.guest = STREAM, .zstd = true, .mangle = how }
 
+#define DATA_L2(nm, outcome_, words_, v) { .name = "data-l2-" nm, .outcome = outcome_, \
+	.words = words_, .guest = VICTIM, .data_file = true, .edits = { VICTIM_ENTRY(v) } }
+
 #define L1_EOF "l1_table_offset puts the L1 table past the end of the file: is the file truncated?"
 #define RT_EOF "refcount_table_offset puts the refcount table past the end of the file: " \
 	"is the file truncated?"
@@ -36,6 +39,7 @@
 #define EXT_PAST \
 	"header extension length reaches past the first cluster or into the backing file name"
 #define RESERVED "has reserved bits set"
+#define ELSEWHERE "is not the guest offset, as it must be in an external data file"
 #define UNALIGNED "is not a multiple of the cluster size"
 
 const struct row bad_rows[] = {
@@ -283,7 +287,22 @@ const struct row bad_rows[] = {
 	{ .name = "zstd-cut-within", .outcome = ERROR, .words = "bad zstd stream",
 	  .guest = STREAM_END, .zstd = true, .mangle = cut_in_end_stream },
 
+	DATA_L2("elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER),
+	DATA_L2("at-the-start", ERROR, ELSEWHERE, COPIED),
+	DATA_L2("past-end", ERROR, ELSEWHERE, COPIED | PAST_END),
+	DATA_L2("zero-elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER | ZERO),
+	DATA_L2("unaligned", ERROR, UNALIGNED, COPIED | (CLUSTER + 512)),
+	DATA_L2("reserved", ERROR, RESERVED, COPIED | CLUSTER | 1 << 3),
+	DATA_L2("compressed", ERROR, "is compressed, which is not possible",
+		COMPRESSED | STREAM_OFF),
+	{ .name = "data-file-cut", .outcome = ERROR, .words = BEYOND, .guest = PLAIN_TOO,
+	  .data_file = true, .mangle = cut_data_file },
+
 	/* Odd, but QEMU reads it. */
+	{ .name = "data-fine", .outcome = FINE, .data_file = true },
+	DATA_L2("fine-without-copied", FINE, NULL, CLUSTER),
+	{ .name = "data-fine-first-without-copied", .outcome = FINE, .data_file = true,
+	  .edits = { AT(L2_OFF + PLAIN * 8, 8, 0) }, .mangle = plain_reads_zeros },
 	{ .name = "fine", .outcome = FINE },
 	{ .name = "fine-v2", .outcome = FINE, .version = 2,
 	  .edits = { AT(L2_OFF + ZEROS * 8, 8, 0), AT(L2_OFF + ZEROS_ALLOC * 8, 8, 0) } },
@@ -322,6 +341,21 @@ static void make_text(unsigned char *cluster, int guest)
 	for (size_t i = 0; i < CLUSTER; i += 32) {
 		snprintf(line, sizeof(line), "guest cluster %2d, byte %4zu......", guest, i);
 		memcpy(cluster + i, line, 32);
+	}
+}
+
+/* Data go where the guest has them, in a file of their own; nothing is compressed. */
+static void move_data(struct image *image)
+{
+	bad_put(image, FIELD(incompatible_features), QCOW2_INCOMPAT_DATA_FILE);
+	memcpy(image->file, image->want, sizeof(image->file));
+	memset(image->file + ZEROS_ALLOC * CLUSTER, 0xdb, CLUSTER);
+	image->file_len = sizeof(image->file);
+	for (int guest = 0; guest <= STREAM_END; guest++) {
+		uint64_t zero = guest == ZEROS_ALLOC ? ZERO : 0;
+
+		if (guest != ZEROS && guest != NOTHING)
+			bad_put(image, L2_OFF + guest * 8, 8, COPIED | guest * CLUSTER | zero);
 	}
 }
 
@@ -389,6 +423,8 @@ void bad_build(struct image *image, const struct row *row)
 		}
 	}
 	image->len = off;
+	if (row->data_file)
+		move_data(image);
 
 	for (size_t i = 0; i < ARRAY_SIZE(row->edits) && row->edits[i].width; i++)
 		bad_put(image, row->edits[i].off, row->edits[i].width, row->edits[i].value);
