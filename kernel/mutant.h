@@ -31,6 +31,7 @@
  * @QCOW2_MUTANT_FAST_OVER_DATA: one fsync also for entries that hide older data.
  * @QCOW2_MUTANT_NO_DATA_SYNC: an external data file is never synced.
  * @QCOW2_MUTANT_DATA_AS_ZERO: what an external data file holds counts as zeros.
+ * @QCOW2_MUTANT_RAW_BY_ENTRY: zeros are a matter of entries for a raw data file, too.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -52,6 +53,7 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_FAST_OVER_DATA,
 	QCOW2_MUTANT_NO_DATA_SYNC,
 	QCOW2_MUTANT_DATA_AS_ZERO,
+	QCOW2_MUTANT_RAW_BY_ENTRY,
 	QCOW2_NR_MUTANTS
 };
 

@@ -3,6 +3,7 @@
 #include <linux/sched/mm.h>
 
 #include "cow.h"
+#include "mutant.h"
 #include "write.h"
 
 static int write_all(struct qcow2_request *req)
@@ -148,11 +149,20 @@ static int change_clusters(struct qcow2_request *req, u64 *nr)
 	return err;
 }
 
-/* Can zeros be a matter of entries? Version 2 has none for them. */
+/* Must the data file hold zeros where the disk does? */
+static bool has_raw_data(const struct qcow2_layer *l)
+{
+	return qcow2_data_file_is_raw(&l->h) && !qcow2_is_mutant(RAW_BY_ENTRY);
+}
+
+/* Can zeros be a matter of entries? Version 2 has none for them, a raw data file must hold them. */
 static bool has_zero_entries(const struct qcow2_request *req)
 {
-	return qcow2_request_top(req)->h.version >= 3 ||
-	       (req->op == QCOW2_ZERO && req->target->chain.nr == 1);
+	const struct qcow2_layer *l = qcow2_request_top(req);
+
+	if (l->h.version < 3)
+		return req->op == QCOW2_ZERO && req->target->chain.nr == 1;
+	return !has_raw_data(l);
 }
 
 static void skip(struct qcow2_request *req, u64 len)
@@ -263,15 +273,18 @@ static void flush_done(struct qcow2_commit_waiter *w, int err)
 static int serve(struct qcow2_request *req)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
+	bool raw = l->format == QCOW2BLK_FORMAT_RAW;
 	int err = qcow2_layer_begin_writing(l);
 
 	if (err)
 		return err;
 	if (req->op == QCOW2_WRITE)
 		return write_all(req);
-	if (l->format == QCOW2BLK_FORMAT_RAW || qcow2_data_file_is_raw(&l->h))
-		return change_raw(req);
-	return change_all(req);
+	if (!raw && !has_raw_data(l))
+		return change_all(req);
+	err = change_raw(req);
+	/* Where nothing can make zeros for us, they are written: into clusters. */
+	return err == -EOPNOTSUPP && !raw && req->op != QCOW2_DISCARD ? change_all(req) : err;
 }
 
 static void write_work(struct work_struct *work)

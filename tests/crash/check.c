@@ -133,7 +133,22 @@ static void check_copied(struct walk *w, uint64_t entry, uint64_t off, const cha
 
 /* --- tables -------------------------------------------------------------------------------- */
 
-static void walk_l2(struct walk *w, uint64_t l2_off, bool active)
+/* Data in a file of their own have no refcounts, but a place. */
+static void check_data(struct walk *w, uint64_t entry, const struct qcow2_cluster *c,
+		       uint64_t guest_off)
+{
+	struct qcow2_fault why;
+
+	if (qcow2_check_place(w->h, c, guest_off, &why))
+		fault(w->check, &w->check->strict, "%s: %llx", why.sentence,
+		      (unsigned long long)entry);
+	if (qcow2_cluster_is_allocated(c) && !(entry & QCOW2_ENTRY_COPIED))
+		corrupt(w, "an L2 entry of a data file without COPIED: %llx",
+			(unsigned long long)entry);
+}
+
+/* @guest_off: of what the table maps. */
+static void walk_l2(struct walk *w, uint64_t l2_off, uint64_t guest_off, bool active)
 {
 	uint8_t use = USE_DATA | (active ? USE_ACTIVE : 0);
 	struct qcow2_cluster c;
@@ -151,7 +166,9 @@ static void walk_l2(struct walk *w, uint64_t l2_off, bool active)
 			      "%s: %llx", why.sentence, (unsigned long long)entry);
 			continue;
 		}
-		if (c.type == QCOW2_CLUSTER_COMPRESSED) {
+		if (qcow2_has_data_file(w->h)) {
+			check_data(w, entry, &c, guest_off + ((off - l2_off) / 8 << w->h->cluster_bits));
+		} else if (c.type == QCOW2_CLUSTER_COMPRESSED) {
 			uint64_t start = c.host_off & ~(uint64_t)(SECTOR - 1);
 
 			if (entry & QCOW2_ENTRY_COPIED)
@@ -187,7 +204,7 @@ static void walk_l1(struct walk *w, uint64_t l1_off, uint64_t entries, bool acti
 		refer(w, off, w->h->cluster_size, use);
 		if (active)
 			check_copied(w, entry, off, "an L1");
-		walk_l2(w, off, active);
+		walk_l2(w, off, i << (w->h->l2_bits + w->h->cluster_bits), active);
 	}
 }
 

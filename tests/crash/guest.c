@@ -152,7 +152,7 @@ static void read_cluster(const struct image *img, const struct qcow2_header *h,
 		fill(ids, CONTENT_ZEROS, count, true);
 		break;
 	case QCOW2_CLUSTER_NORMAL:
-		read_file(img, c.host_off, ids, count);
+		read_file(qcow2_has_data_file(h) ? img->data : img, c.host_off, ids, count);
 		break;
 	case QCOW2_CLUSTER_COMPRESSED:
 		first = stream(img, h, &c);
