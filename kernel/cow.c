@@ -416,8 +416,9 @@ static int reuse_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
  * Clusters in the data file, where the guest's offset is the host's. They need no refcount and
  * wait for nobody: what lay there before was these very guest clusters' own, so whoever still
  * reads or writes that does so at the same time as the request that took it away. What it holds
- * is anybody's guess. Where some of it is not written the file system makes zeros of it, if it
- * can: then what a cluster of 2 MiB costs is not 2 MiB.
+ * is anybody's guess, but for a hole. Where some of it is not written the file system makes zeros
+ * of it, if it can: then what a cluster of 2 MiB costs is not 2 MiB. That waits for all I/O on the
+ * file; a look for a hole does not.
  */
 static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
 {
@@ -429,7 +430,8 @@ static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 		.start = plan->first, .nr = plan->nr, .number = U64_MAX,
 	};
 	plan->zeroed = (plan->off > begin || plan->off + plan->len < end) &&
-		       !qcow2_file_zero(l->data, begin, end - begin);
+		       (qcow2_file_is_hole(l->data, begin, end - begin) ||
+			!qcow2_file_zero(l->data, begin, end - begin));
 	if (qcow2_is_mutant(DATA_AS_ZERO))
 		plan->zeroed = true;
 	return 0;

@@ -102,6 +102,27 @@ done
 check "a raw data file is what the disk is" cmp raw.want raw.data
 check "and says so still" grep -q 'data file raw: true' <(qemu-img info raw.qcow2)
 
+# A hole needs no zeros, and neither does what the file system can make zeros of.
+create holes 16M ''
+device=$(qcow2ctl attach holes.qcow2)
+dd if=/dev/urandom of=piece bs=4096 count=1 status=none
+truncate -s 16M holes.want
+for at in 3 80 1001 1002 4095; do
+	dd if=piece of="$device" bs=4096 seek=$at oflag=direct conv=notrunc status=none
+	dd if=piece of=holes.want bs=4096 seek=$at conv=notrunc status=none
+done
+check "a piece of a cluster is written without the rest" \
+	test "$(stat_of "$device" copies)" = 0
+# With --discard=ignore, what was there stays there.
+qcow2ctl detach "$device"
+device=$(qcow2ctl attach --discard=ignore holes.qcow2)
+blkdiscard -z -o 0 -l 65536 "$device"
+fallocate -p -o 0 -l 65536 holes.want
+dd if=piece of="$device" bs=512 count=1 seek=1 oflag=direct conv=notrunc status=none
+dd if=piece of=holes.want bs=512 count=1 seek=1 conv=notrunc status=none
+check "the old content of a cluster does not show" cmp "$device" holes.want
+qcow2ctl detach "$device"
+
 # --- a full file system -----------------------------------------------------------------------
 
 create full 100M ''

@@ -438,6 +438,27 @@ static void rec_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, o
 	fuse_reply_err(req, err < 0 ? -err : 0);
 }
 
+/* Blocks that are not allocated are holes. */
+static void rec_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		      struct fuse_file_info *fi)
+{
+	const struct store *store = is_file(ino) ? &stores[ino] : NULL;
+	bool data = whence == SEEK_DATA;
+
+	if (!store || (!data && whence != SEEK_HOLE)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	while ((uint64_t)off < store->size && store->allocated[off / STORE_BLOCK] != data)
+		off = (off / STORE_BLOCK + 1) * STORE_BLOCK;
+	if ((uint64_t)off < store->size)
+		fuse_reply_lseek(req, off);
+	else if (data)
+		fuse_reply_err(req, ENXIO);
+	else
+		fuse_reply_lseek(req, store->size);
+}
+
 static const struct fuse_lowlevel_ops ops = {
 	.init = rec_init,
 	.lookup = rec_lookup,
@@ -451,6 +472,7 @@ static const struct fuse_lowlevel_ops ops = {
 	.write = rec_write,
 	.fsync = rec_fsync,
 	.fallocate = rec_fallocate,
+	.lseek = rec_lseek,
 };
 
 /* --- start and end ------------------------------------------------------------------------ */
