@@ -262,7 +262,7 @@ static void explain_lock(const struct qcow2_layer *layer, struct qcow2_error *er
 	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_devices devices;
 	struct qcow2_error ignored;
-	bool is_top, writable;
+	bool is_top, is_data, writable;
 
 	if (qcow2_devices_read(&devices, &ignored))
 		devices.count = 0;
@@ -270,10 +270,12 @@ static void explain_lock(const struct qcow2_layer *layer, struct qcow2_error *er
 		if (!qcow2_device_has(device, &layer->st))
 			continue;
 		is_top = qcow2_device_is_of(device, &layer->st);
-		writable = is_top && !(device->flags & QCOW2BLK_F_READ_ONLY);
+		is_data = qcow2_device_has_data(device, &layer->st);
+		writable = (is_top || is_data) && !(device->flags & QCOW2BLK_F_READ_ONLY);
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
 				"it is %s %s; detach that first%s",
-				is_top ? "attached as" : "a backing file of",
+				is_top ? "attached as" :
+				is_data ? "the data file of" : "a backing file of",
 				qcow2_node_path(device->index, path),
 				writable ? "" : ", or attach it read-only with -r");
 	}

@@ -48,6 +48,11 @@ bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat 
 	return device->nr_layers && is_layer(&device->layers[0], st);
 }
 
+bool qcow2_device_has_data(const struct qcow2_nl_device *device, const struct stat *st)
+{
+	return device->nr_layers && is_data(&device->layers[0], st);
+}
+
 bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *st)
 {
 	unsigned int i;
