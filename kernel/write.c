@@ -46,9 +46,12 @@ static u64 new_entry(const struct qcow2_request *req, u64 old, const struct qcow
 /**
  * struct unmapped - clusters that have lost their entries
  * @batch: references to drop.
- * @off, @len: instead of that: bytes of the data file. Nobody else's data ever lie there, so
- *	they need not wait for a commit: what a crash shows is what was discarded, or zeros,
- *	whatever the entry says. The claim keeps those away who would allocate them again.
+ * @off: instead of that: where in the data file they are.
+ * @len: bytes.
+ *
+ * In a data file nobody else's data ever lie there, so their space need not wait for a commit:
+ * what a crash shows is what was discarded, or zeros, whatever the entry says. The claim keeps
+ * those away who would allocate them again.
  */
 struct unmapped {
 	struct qcow2_free_batch *batch;

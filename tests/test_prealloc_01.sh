@@ -29,18 +29,18 @@ write() {	# DEVICE FILE DD-OPTION...
 head -c $size /dev/urandom >want
 for mode in metadata falloc full; do
 	for options in compat=0.10 cluster_size=4096 cluster_size=2M data_file=data; do
-		name=$mode-${options//[=.]/-}
-		qemu-img create -q -f qcow2 -o "preallocation=$mode,$options" $name.qcow2 $size
-		before=$(stat -c %s $name.qcow2)
-		device=$(qcow2ctl attach $name.qcow2)
+		image=$mode-${options//[=.]/-}.qcow2
+		qemu-img create -q -f qcow2 -o "preallocation=$mode,$options" "$image" $size
+		before=$(stat -c %s "$image")
+		device=$(qcow2ctl attach "$image")
 		write "$device" want
 		check "$mode, $options: all of it is written in place" test \
 			"$(stat_of allocations) $(stat_of copies) $(stat_of commits)" = "0 0 0"
 		qcow2ctl detach "$device"
 		check "$mode, $options: the image is as long as it was" \
-			test "$(stat -c %s $name.qcow2)" = "$before"
-		check "$mode, $options: and whole" qemu-img check -q $name.qcow2
-		check "$mode, $options: and reads so" qemu-img compare -q -f raw -F qcow2 want $name.qcow2
+			test "$(stat -c %s "$image")" = "$before"
+		check "$mode, $options: and whole" qemu-img check -q "$image"
+		check "$mode, $options: and reads so" qemu-img compare -q -f raw -F qcow2 want "$image"
 	done
 done
 

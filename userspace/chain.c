@@ -124,9 +124,9 @@ static int look_up(struct qcow2_layer *layer, enum kind kind, struct qcow2_error
 	int ret;
 
 	if (fd < 0)
-		return qcow2_error_set(err, kind == IS_TOP && (errno == ENOENT || errno == ENOTDIR) ?
-				       QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
-				       layer->name, "cannot open the %s: %s", kind_names[kind],
+		return qcow2_error_set(err,
+				       kind == IS_TOP && (errno == ENOENT || errno == ENOTDIR) ?
+				       QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED, layer->name, "cannot open the %s: %s", kind_names[kind],
 				       strerror(errno));
 	if (fstat(fd, &layer->st))
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot stat it: %s",
