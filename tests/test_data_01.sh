@@ -3,7 +3,7 @@
 #
 # Images whose data lie in a file of their own: what attach makes of them, what is shown, who else
 # may have the file, what a full file system and a discard do to it.
-# kernels: uml uml-debug 6.1
+# kernels: uml uml-debug
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io mkfs.xfs blkdiscard fallocate losetup

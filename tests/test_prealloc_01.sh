@@ -3,7 +3,7 @@
 #
 # Images that qemu-img has preallocated: what is there is used, nothing is allocated, no table is
 # written; and an image on a logical volume, up to the volume's end.
-# kernels: uml 6.1
+# kernels: uml
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io dmsetup losetup
