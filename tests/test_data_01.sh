@@ -124,6 +124,21 @@ dd if=piece of=holes.want bs=512 count=1 seek=1 conv=notrunc status=none
 check "the old content of a cluster does not show" cmp "$device" holes.want
 qcow2ctl detach "$device"
 
+# --- snapshots ----------------------------------------------------------------------------------
+
+device=$(qcow2ctl attach plain.qcow2)
+refuse "internal snapshots there are none" 2 'external data file has no snapshots' \
+	qcow2ctl snapshot create "$device" one
+qcow2ctl detach "$device"
+qemu-img create -q -f qcow2 -b plain.qcow2 -F qcow2 over.qcow2
+device=$(qcow2ctl attach over.qcow2)
+check "but of an overlay" qcow2ctl snapshot create "$device" one
+dd if=/dev/urandom of="$device" bs=$M count=1 oflag=direct conv=notrunc status=none
+snapshot=$(qcow2ctl attach -r --load-snapshot one over.qcow2)
+check "which reads as it was, data file below and all" cmp "$snapshot" plain.want
+qcow2ctl detach "$snapshot"
+qcow2ctl detach "$device"
+
 # --- a full file system -----------------------------------------------------------------------
 
 create full 100M ''
