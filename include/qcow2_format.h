@@ -136,6 +136,10 @@ enum qcow2_feature_type {
 #define QCOW2_L1_RESERVED_MASK		0x7f000000000001ffULL
 #define QCOW2_L2_RESERVED_MASK		0x3f000000000001feULL
 
+/* Section "Extended L2 Entries": the bits of the second word. */
+#define QCOW2_EXTL2_SUBCLUSTERS		32U
+#define QCOW2_EXTL2_ZERO_SHIFT		32
+
 /* Section "Snapshots": the fixed part of an entry; extra data, ID and name follow. */
 struct qcow2_disk_snapshot {
 	__be64 l1_table_offset;
@@ -150,8 +154,54 @@ struct qcow2_disk_snapshot {
 } __packed;
 static_assert(sizeof(struct qcow2_disk_snapshot) == 40, "snapshot layout");
 
+/* The extra data that is known; a writer may leave some of it out, or add to it. */
+struct qcow2_disk_snapshot_extra {
+	__be64 vm_state_size;
+	__be64 disk_size;
+	__be64 icount;
+} __packed;
+static_assert(sizeof(struct qcow2_disk_snapshot_extra) == 24, "snapshot extra data layout");
+
 /* QEMU's limit for the extra data of an entry. */
 #define QCOW2_MAX_SNAPSHOT_EXTRA	1024U
+
+/* Section "Bitmaps extension". */
+struct qcow2_disk_bitmaps {
+	__be32 nb_bitmaps;
+	__be32 reserved;
+	__be64 directory_size;
+	__be64 directory_offset;
+} __packed;
+static_assert(sizeof(struct qcow2_disk_bitmaps) == 24, "bitmaps extension layout");
+
+/* Section "Bitmap directory": the fixed part of an entry; extra data and name follow. */
+struct qcow2_disk_bitmap {
+	__be64 table_offset;
+	__be32 table_size;
+	__be32 flags;
+	__u8 type;
+	__u8 granularity_bits;
+	__be16 name_len;
+	__be32 extra_len;
+} __packed;
+static_assert(sizeof(struct qcow2_disk_bitmap) == 24, "bitmap directory entry layout");
+
+#define QCOW2_BITMAP_IN_USE		(1U << 0)
+#define QCOW2_BITMAP_AUTO		(1U << 1)
+#define QCOW2_BITMAP_EXTRA_COMPATIBLE	(1U << 2)
+#define QCOW2_BITMAP_KNOWN_FLAGS	(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO | \
+					 QCOW2_BITMAP_EXTRA_COMPATIBLE)
+#define QCOW2_BITMAP_TYPE_DIRTY		1U
+
+/* Section "Bitmap table": an entry. */
+#define QCOW2_BITMAP_ALL_ONES		(1ULL << 0)
+#define QCOW2_BITMAP_RESERVED_MASK	0xff000000000001feULL
+
+/* QEMU's limits. */
+#define QCOW2_MAX_BITMAPS		65535U
+#define QCOW2_MAX_BITMAP_DIRECTORY	(1024ULL * QCOW2_MAX_BITMAPS)
+#define QCOW2_MAX_BITMAP_NAME		1023U
+#define QCOW2_MAX_BITMAP_BYTES		(512ULL << 20)
 
 /* Section "Refcounts": an entry of the refcount table. */
 #define QCOW2_REFTABLE_RESERVED_MASK	0x00000000000001ffULL
@@ -212,6 +262,9 @@ struct qcow2_header {
 	/* Derived: how a guest offset splits, and how a compressed entry does. */
 	u32 l2_bits;			/* log2 of the entries in an L2 table */
 	u32 l2_entry_size;		/* bytes: 8, or 16 with extended L2 */
+	u32 subclusters;		/* of a cluster: 1, or 32 with extended L2 */
+	u32 subcluster_bits;		/* log2 of their size */
+	u32 subcluster_size;
 	u32 l1_entries_needed;		/* for @size; l1_size is at least this */
 	u32 csize_shift;		/* 62 - (cluster_bits - 8) */
 	u64 csize_mask;
@@ -226,7 +279,7 @@ struct qcow2_header {
 };
 
 /**
- * enum qcow2_cluster_type - what an L2 entry says of its cluster
+ * enum qcow2_cluster_type - what an L2 entry says of a subcluster
  * @QCOW2_CLUSTER_UNALLOCATED: ask the backing file.
  * @QCOW2_CLUSTER_ZERO_PLAIN: reads as zeros, no host cluster.
  * @QCOW2_CLUSTER_ZERO_ALLOC: reads as zeros, a host cluster is kept.
@@ -242,19 +295,39 @@ enum qcow2_cluster_type {
 };
 
 /**
+ * struct qcow2_l2_entry - an L2 entry, in CPU byte order
+ * @word: the standard entry, or the first half of an extended one.
+ * @bitmap: the second half; 0 in a standard one.
+ */
+struct qcow2_l2_entry {
+	u64 word;
+	u64 bitmap;
+};
+
+/**
  * struct qcow2_cluster - an L2 entry, decoded
- * @type: see enum qcow2_cluster_type.
- * @copied: the refcount is exactly one.
+ * @compressed: a compressed stream; the bitmaps are 0 then.
+ * @mapped: there is a host cluster, or a compressed stream.
+ * @copied: the refcount is exactly one. In a data file each cluster counts as that.
  * @host_off: bytes; of the cluster (a multiple of the cluster size), or of the
- *	first byte of a compressed stream (any value). In the data file, if there is one.
+ *	first byte of a compressed stream (any value); 0 where there is none. In the data
+ *	file, if there is one: that begins with a cluster at 0.
  * @csize: bytes that a compressed stream occupies at most: up to the end of its
  *	last 512-byte sector. May reach past the end of the file.
+ * @alloc: bit n: the bytes of subcluster n are in the cluster.
+ * @zero: bit n: subcluster n reads as zeros. Never a bit of @alloc.
+ *
+ * With standard entries the cluster is its only subcluster. What is in neither bitmap is
+ * not allocated, whether there is a host cluster or not.
  */
 struct qcow2_cluster {
-	enum qcow2_cluster_type type;
+	bool compressed;
+	bool mapped;
 	bool copied;
 	u64 host_off;
 	u32 csize;
+	u32 alloc;
+	u32 zero;
 };
 
 /** qcow2_has_data_file() - do data lie in a file of their own? */
@@ -275,10 +348,14 @@ static inline bool qcow2_data_file_is_raw(const struct qcow2_header *h)
 	       (h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 }
 
-/** qcow2_cluster_is_allocated() - does an entry refer to a place in the file? */
-static inline bool qcow2_cluster_is_allocated(const struct qcow2_cluster *c)
+/** qcow2_subcluster_type() - of subcluster @sc. */
+static inline enum qcow2_cluster_type qcow2_subcluster_type(const struct qcow2_cluster *c, u32 sc)
 {
-	return c->type != QCOW2_CLUSTER_UNALLOCATED && c->type != QCOW2_CLUSTER_ZERO_PLAIN;
+	if (c->compressed)
+		return QCOW2_CLUSTER_COMPRESSED;
+	if (c->zero >> sc & 1)
+		return c->mapped ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
+	return c->alloc >> sc & 1 ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
 }
 
 /**
@@ -345,16 +422,25 @@ int qcow2_l1_decode(const struct qcow2_header *h, u64 entry, u64 *l2_off,
 		    struct qcow2_fault *fault);
 
 /**
- * qcow2_l2_decode() - check and take apart a standard (8-byte) L2 entry
+ * qcow2_l2_decode() - check and take apart an L2 entry
  * @h: the image's header.
- * @entry: in CPU byte order.
+ * @entry: as the header's l2_entry_size has it.
  * @c: (out) what it says.
  * @fault: (out) filled in on error.
  *
  * Context: any. Return: 0, -EINVAL.
  */
-int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
-		    struct qcow2_fault *fault);
+int qcow2_l2_decode(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+		    struct qcow2_cluster *c, struct qcow2_fault *fault);
+
+/** qcow2_l2_encode() - the opposite, but for compressed clusters. Context: any. */
+struct qcow2_l2_entry qcow2_l2_encode(const struct qcow2_header *h, const struct qcow2_cluster *c);
+
+/** qcow2_subcluster_mask() - the bits of subclusters @first to @end - 1. Context: any. */
+static inline u32 qcow2_subcluster_mask(u32 first, u32 end)
+{
+	return (u32)((1ULL << end) - (1ULL << first));
+}
 
 /**
  * qcow2_check_place() - does a cluster lie where it must?
@@ -396,5 +482,107 @@ void qcow2_refcount_set(void *block, u32 order, u32 i, u64 value);
 
 /** qcow2_refcount_max() - the largest refcount of that width. Context: any. */
 u64 qcow2_refcount_max(u32 order);
+
+/* --- what lists snapshots and bitmaps (format_tables.c) ----------------------------------- */
+
+/**
+ * qcow2_snapshot_check_l1() - check what a snapshot says of its L1 table
+ * @h: the image's header.
+ * @l1_table_offset: as the entry has it.
+ * @l1_size: as the entry has it.
+ * @file_size: bytes in the file.
+ * @fault: (out) filled in on error.
+ *
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_snapshot_check_l1(const struct qcow2_header *h, u64 l1_table_offset, u32 l1_size,
+			    u64 file_size, struct qcow2_fault *fault);
+
+/**
+ * qcow2_header_has_bitmaps() - are there persistent bitmaps?
+ * @h: the image's header.
+ *
+ * A program that does not know bitmaps clears the autoclear bit when it writes the image: then
+ * they are of no use, whatever the extension says.
+ */
+static inline bool qcow2_header_has_bitmaps(const struct qcow2_header *h)
+{
+	return h->bitmaps.len && (h->autoclear_features & QCOW2_AUTOCLEAR_BITMAPS);
+}
+
+/**
+ * struct qcow2_bitmaps - the bitmaps extension, in CPU byte order
+ * @nb_bitmaps: entries in the directory.
+ * @directory_size: bytes.
+ * @directory_offset: where it lies; a multiple of the cluster size.
+ */
+struct qcow2_bitmaps {
+	u32 nb_bitmaps;
+	u64 directory_size;
+	u64 directory_offset;
+};
+
+/**
+ * qcow2_bitmaps_parse() - check and convert the bitmaps extension
+ * @buf: the first cluster, as given to qcow2_header_parse().
+ * @h: the header parsed from it; has bitmaps.
+ * @file_size: bytes in the file.
+ * @b: (out) undefined on error.
+ * @fault: (out) filled in on error.
+ *
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_bitmaps_parse(const void *buf, const struct qcow2_header *h, u64 file_size,
+			struct qcow2_bitmaps *b, struct qcow2_fault *fault);
+
+/**
+ * struct qcow2_bitmap_entry - an entry of the bitmap directory, in CPU byte order
+ * @table_offset: of the bitmap table; a multiple of the cluster size.
+ * @table_size: entries in that.
+ * @flags: QCOW2_BITMAP_...
+ * @type: QCOW2_BITMAP_TYPE_DIRTY.
+ * @granularity_bits: log2 of the bytes that a bit stands for.
+ * @name_off: where the name begins, from the start of the entry.
+ * @name_len: bytes; not terminated.
+ * @extra_len: bytes of extra data, which nobody knows.
+ * @entry_len: bytes from this entry to the next one.
+ */
+struct qcow2_bitmap_entry {
+	u64 table_offset;
+	u32 table_size;
+	u32 flags;
+	u32 type;
+	u32 granularity_bits;
+	u64 name_off;
+	u32 name_len;
+	u32 extra_len;
+	u64 entry_len;
+};
+
+/**
+ * qcow2_bitmap_parse() - check and convert an entry of the bitmap directory
+ * @h: the image's header.
+ * @buf: the rest of the directory, which begins with the entry.
+ * @len: bytes in @buf.
+ * @e: (out) undefined on error.
+ * @fault: (out) filled in on error.
+ *
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_bitmap_parse(const struct qcow2_header *h, const void *buf, u64 len,
+		       struct qcow2_bitmap_entry *e, struct qcow2_fault *fault);
+
+/**
+ * qcow2_bitmap_decode() - check an entry of a bitmap table
+ * @h: the image's header.
+ * @entry: in CPU byte order.
+ * @off: (out) host offset of a cluster of the bitmap; 0 where all its bits are the same.
+ * @ones: (out) where @off is 0: all bits are ones.
+ * @fault: (out) filled in on error.
+ *
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_bitmap_decode(const struct qcow2_header *h, u64 entry, u64 *off, bool *ones,
+			struct qcow2_fault *fault);
 
 #endif /* _QCOW2_FORMAT_H */

@@ -4,6 +4,7 @@
 #include <linux/mm.h>
 #include <linux/rculist.h>
 #include <linux/refcount.h>
+#include <linux/seqlock.h>
 #include <linux/slab.h>
 
 #include "cache.h"
@@ -26,6 +27,7 @@ enum slice_state {
  * @off: host offset, bytes. Constant.
  * @data: the table's bytes. Once SLICE_READY changed under the cache's lock only, an
  *	entry at a time.
+ * @seq: of changes of entries that are two words.
  * @state: an enum slice_state, set with release by the task that reads the slice.
  * @error: why @state is SLICE_FAILED.
  * @referenced: the clock's bit; races are harmless.
@@ -40,6 +42,7 @@ struct qcow2_slice {
 	struct hlist_node node;
 	u64 off;
 	void *data;
+	seqcount_spinlock_t seq;
 	int state;
 	bool referenced;
 	bool ordered;
@@ -88,7 +91,7 @@ static struct qcow2_slice *find(struct qcow2_cache *c, u64 off)
 	return NULL;
 }
 
-const void *qcow2_cache_find(struct qcow2_cache *c, u64 off)
+const struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, u64 off)
 {
 	struct qcow2_slice *s = find(c, off);
 
@@ -97,12 +100,34 @@ const void *qcow2_cache_find(struct qcow2_cache *c, u64 off)
 		return NULL;
 	if (!READ_ONCE(s->referenced))
 		WRITE_ONCE(s->referenced, true);
-	return s->data;
+	return s;
 }
 
 const void *qcow2_slice_data(const struct qcow2_slice *s)
 {
 	return s->data;
+}
+
+void qcow2_slice_read_pair(const struct qcow2_slice *s, u32 at, __be64 pair[2])
+{
+	const __be64 *words = s->data + at * sizeof(*words);
+	unsigned int seq;
+
+	do {
+		seq = read_seqcount_begin(&s->seq);
+		pair[0] = READ_ONCE(words[0]);
+		pair[1] = READ_ONCE(words[1]);
+	} while (read_seqcount_retry(&s->seq, seq));
+}
+
+void qcow2_slice_write_pair(struct qcow2_slice *s, u32 at, const __be64 pair[2])
+{
+	__be64 *words = s->data + at * sizeof(*words);
+
+	write_seqcount_begin(&s->seq);
+	WRITE_ONCE(words[0], pair[0]);
+	WRITE_ONCE(words[1], pair[1]);
+	write_seqcount_end(&s->seq);
 }
 
 static void free_slice(struct rcu_head *rcu)
@@ -162,6 +187,7 @@ static struct qcow2_slice *alloc_slice(struct qcow2_cache *c, u64 off)
 
 	s->data = kmalloc(1U << c->slice_bits, GFP_NOIO | __GFP_NOFAIL);
 	s->off = off;
+	seqcount_spinlock_init(&s->seq, &c->lock);
 	refcount_set(&s->refs, 2);
 	return s;
 }

@@ -78,13 +78,13 @@ int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
 void qcow2_cache_destroy(struct qcow2_cache *c);
 
 /**
- * qcow2_cache_find() - the entries of a slice, if it is here
+ * qcow2_cache_find() - a slice, if it is here
  * @off: host offset of the slice, bytes, a multiple of the slice size.
  *
  * Context: any, under rcu_read_lock(); the answer is valid as long as that is held.
- * Return: the slice's bytes, or NULL.
+ * Return: the slice, or NULL.
  */
-const void *qcow2_cache_find(struct qcow2_cache *c, u64 off);
+const struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, u64 off);
 
 /**
  * qcow2_cache_get() - a slice, read from the file where it is not here
@@ -110,8 +110,15 @@ void qcow2_cache_forget(struct qcow2_cache *c, u64 off, u32 len);
 /** qcow2_cache_clear() - drop all slices; none is dirty, none held. Context: process. */
 void qcow2_cache_clear(struct qcow2_cache *c);
 
-/** qcow2_slice_data() - the bytes of a slice that is held. */
+/** qcow2_slice_data() - the bytes of a slice that is held or was found. */
 const void *qcow2_slice_data(const struct qcow2_slice *s);
+
+/**
+ * qcow2_slice_read_pair() - two words that change together, as they were at one moment
+ * @at: the first, an index of words.  @pair: (out) both.
+ * Context: any; of a slice that is held or was found.
+ */
+void qcow2_slice_read_pair(const struct qcow2_slice *s, u32 at, __be64 pair[2]);
 
 /**
  * qcow2_cache_change_begin() - before slices are changed
@@ -131,6 +138,13 @@ const void *qcow2_slice_data(const struct qcow2_slice *s);
  */
 void *qcow2_slice_change(struct qcow2_cache *c, struct qcow2_slice *s, u32 at, u32 len,
 			 bool ordered);
+
+/**
+ * qcow2_slice_write_pair() - change two words for those who read both
+ * @at, @pair: see qcow2_slice_read_pair().
+ * Context: as qcow2_slice_change(), after that.
+ */
+void qcow2_slice_write_pair(struct qcow2_slice *s, u32 at, const __be64 pair[2]);
 
 /**
  * struct qcow2_frozen - the dirty sectors of a slice, copied

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Claims of guest clusters. See claim.h for the contract. */
+/* Claims of guest subclusters. See claim.h for the contract. */
 #include "claim.h"
 
 void qcow2_claims_init(struct qcow2_claims *claims)

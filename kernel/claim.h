@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Claims: who changes the mapping of a guest cluster has it alone.
+ * Claims: who changes the mapping of a guest subcluster has it alone.
  *
  * A write that must allocate or copy, a discard, a write of zeros: each claims its guest
- * clusters before it looks at their entries, and keeps them until the new entries are
- * published. Reads, and writes in place, claim nothing. Who finds a cluster claimed is
+ * clusters, with all of their subclusters, before it looks at their entries, and keeps them
+ * until the new entries are published. A write to subclusters that have a host cluster and
+ * are not allocated claims these only: others may be written at the same time, and
+ * the cluster stays. Reads, and writes in place, claim nothing. Who finds something claimed is
  * parked, and looks again from the start when it is released; nobody waits while
  * holding a claim for anything but the I/O of its own.
  */
@@ -20,7 +22,7 @@
  * struct qcow2_claims - the claims of one image
  * @lock: protects the tree and the claims' lists. Taken by completions of I/O, with
  *	interrupts off. Innermost.
- * @tree: struct qcow2_claim, by guest cluster; they do not overlap.
+ * @tree: struct qcow2_claim, by guest subcluster; they do not overlap.
  */
 struct qcow2_claims {
 	spinlock_t lock;	/* see above */
@@ -28,9 +30,9 @@ struct qcow2_claims {
 };
 
 /**
- * struct qcow2_claim - a range of guest clusters that is claimed
+ * struct qcow2_claim - a range of guest subclusters that is claimed
  * @node: in the tree.
- * @first, @last: the clusters.
+ * @first, @last: the subclusters.
  * @waiting: struct qcow2_claim_waiter.
  */
 struct qcow2_claim {
@@ -53,7 +55,7 @@ struct qcow2_claim_waiter {
 void qcow2_claims_init(struct qcow2_claims *claims);
 
 /**
- * qcow2_claim() - claim guest clusters, or wait
+ * qcow2_claim() - claim guest subclusters, or wait
  * @c: filled in and inserted where nobody has one of them.
  * @w: will be resumed else, possibly before this returns.
  * Context: any. Return: true if they are claimed.
@@ -61,7 +63,7 @@ void qcow2_claims_init(struct qcow2_claims *claims);
 bool qcow2_claim(struct qcow2_claims *claims, struct qcow2_claim *c, u64 first, u64 last,
 		 struct qcow2_claim_waiter *w);
 
-/** qcow2_claim_release() - give the clusters free, resume those who wait. Context: any. */
+/** qcow2_claim_release() - give them free, resume those who wait. Context: any. */
 void qcow2_claim_release(struct qcow2_claims *claims, struct qcow2_claim *c);
 
 #endif /* _QCOW2_CLAIM_H */

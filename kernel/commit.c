@@ -347,11 +347,16 @@ void qcow2_commit_idle(struct qcow2_commit *c)
 
 int qcow2_commit_publish(struct qcow2_commit *c, const void *buf, u64 off, u32 len)
 {
+	bool first = !qcow2_is_mutant(REFTABLE_EARLY) && (off || !qcow2_is_mutant(SWITCH_EARLY));
+	bool last = off || !qcow2_is_mutant(SWITCH_UNSYNCED);
 	int err = 0;
 
-	if (!qcow2_is_mutant(REFTABLE_EARLY))
+	if (first)
 		err = sync_file(c);
-	return err ?: write_metadata(c, buf, off, len) ?: sync_file(c);
+	err = err ?: write_metadata(c, buf, off, len);
+	if (!err && last)
+		err = sync_file(c);
+	return err;
 }
 
 int qcow2_commit_header(struct qcow2_commit *c, u32 at, const void *buf, u32 len)

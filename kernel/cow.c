@@ -78,8 +78,8 @@ static void publish(struct qcow2_part *p)
 	if (a->published)
 		return;
 	a->published = true;
-	qcow2_map_publish(&l->map, &a->place, a->run.nr, a->run.start << l->h.cluster_bits,
-			  a->ordered);
+	qcow2_map_publish(&l->map, &a->place, a->first, a->end,
+			  a->run.start << l->h.cluster_bits, a->ordered);
 	if (!a->reuse)
 		qcow2_alloc_published(&l->alloc, a->run.nr);
 	qcow2_alloc_free(&l->alloc, a->batch);
@@ -273,9 +273,10 @@ static int write_in_place(struct qcow2_request *req, const struct qcow2_extent *
  * @len: bytes; shortened to what one part does.
  * @first: the first guest cluster.
  * @nr: how many of them.
+ * @whole: they are claimed whole, or else only the subclusters that are written.
  * @zeroed: bytes that are not written read as zeros.
- * @head: bytes of the first cluster that lie before the guest's.
- * @tail: bytes of the last cluster that lie behind them.
+ * @head: bytes that lie before the guest's in what becomes allocated.
+ * @tail: bytes that lie behind them there.
  * @copy_head: @head must be written, too.
  * @copy_tail: likewise.
  */
@@ -284,6 +285,7 @@ struct plan {
 	u32 len;
 	u64 first;
 	u32 nr;
+	bool whole;
 	bool zeroed;
 	u32 head;
 	u32 tail;
@@ -293,16 +295,11 @@ struct plan {
 
 enum action { IN_PLACE, REUSE, ALLOCATE };
 
-static enum action action_for(const struct qcow2_layer *l, const struct qcow2_cluster *c)
+static enum action action_for(const struct qcow2_cluster *c, u32 sc)
 {
-	if (c->type == QCOW2_CLUSTER_NORMAL && c->copied)
-		return IN_PLACE;
-	/* In a data file each cluster has its place, and nobody else's. */
-	if (qcow2_layer_has_data_file(l))
-		return c->type == QCOW2_CLUSTER_NORMAL ? REUSE : ALLOCATE;
-	if (c->type == QCOW2_CLUSTER_ZERO_ALLOC && c->copied)
-		return REUSE;
-	return ALLOCATE;
+	if (!c->copied)
+		return ALLOCATE;
+	return c->alloc >> sc & 1 ? IN_PLACE : REUSE;
 }
 
 void qcow2_cow_free_cluster(struct qcow2_layer *l, struct qcow2_free_batch *b,
@@ -310,9 +307,9 @@ void qcow2_cow_free_cluster(struct qcow2_layer *l, struct qcow2_free_batch *b,
 {
 	u64 first = c->host_off >> l->h.cluster_bits, last = first;
 
-	if (c->type == QCOW2_CLUSTER_UNALLOCATED || c->type == QCOW2_CLUSTER_ZERO_PLAIN)
+	if (!c->mapped)
 		return;
-	if (c->type == QCOW2_CLUSTER_COMPRESSED)
+	if (c->compressed)
 		last = (c->host_off + c->csize - 1) >> l->h.cluster_bits;
 	qcow2_alloc_batch_add(b, first, last - first + 1);
 }
@@ -343,33 +340,47 @@ int qcow2_cow_hold(struct qcow2_request *req, u64 cluster, bool create, struct q
 	}
 }
 
+/* Subclusters from @sc on to which an action applies. */
+static u32 reach(const struct qcow2_header *h, enum action action, const struct qcow2_cluster *c,
+		 u32 sc)
+{
+	u32 used = c->alloc >> sc;
+
+	return action == REUSE && used ? __ffs(used) : h->subclusters - sc;
+}
+
 /*
- * Look at the entries, under the claim: how many clusters, from the first on, want the
+ * Look at the entries, under the claim: how much, from the first subcluster on, wants the
  * same done? Return: what, or an errno. @old: (out) the first entry. @frees: (out) some
  * lose clusters.
  */
 static int choose_action(struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan,
 			 struct qcow2_cluster *old, bool *frees)
 {
+	const struct qcow2_header *h = &l->h;
+	u32 sc = (plan->off & (h->cluster_size - 1)) >> h->subcluster_bits;
 	struct qcow2_fault fault;
 	struct qcow2_cluster c;
 	enum action action;
-	u32 i;
+	u32 i, end;
 
 	if (qcow2_map_entry(&l->map, &p->a.place, 0, old, &fault))
 		return qcow2_cow_bad_entry(l, plan->off, &fault);
-	action = action_for(l, old);
-	*frees = qcow2_cluster_is_allocated(old);
+	action = action_for(old, sc);
+	end = sc + reach(h, action, old, sc);
+	*frees = old->mapped;
 	plan->nr = min(plan->nr, p->a.place.left);
-	for (i = 1; i < plan->nr; i++) {
+	for (i = 1; i < plan->nr && end == i * h->subclusters; i++) {
 		if (qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault) ||
-		    action_for(l, &c) != action ||
-		    (action == REUSE &&
-		     c.host_off != old->host_off + ((u64)i << l->h.cluster_bits)))
+		    action_for(&c, 0) != action ||
+		    (action == REUSE && c.host_off != old->host_off + ((u64)i << h->cluster_bits)))
 			break;
-		*frees |= qcow2_cluster_is_allocated(&c);
+		end += reach(h, action, &c, 0);
+		*frees |= c.mapped;
 	}
 	plan->nr = i;
+	plan->len = min_t(u64, plan->len, (plan->first << h->cluster_bits) +
+			  ((u64)end << h->subcluster_bits) - plan->off);
 	return action;
 }
 
@@ -422,8 +433,8 @@ static int reuse_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
  */
 static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
 {
-	u64 begin = plan->first << l->h.cluster_bits;
-	u64 end = min((plan->first + plan->nr) << l->h.cluster_bits, l->size);
+	u64 begin = round_down(plan->off, (u64)l->h.subcluster_size);
+	u64 end = min(round_up(plan->off + plan->len, (u64)l->h.subcluster_size), l->size);
 
 	p->a.reuse = true;
 	p->a.run = (struct qcow2_run) {
@@ -457,28 +468,61 @@ int qcow2_cow_reads_zero(struct qcow2_request *req, u64 off, u64 len, bool *zero
 	return 0;
 }
 
+/* The subclusters of an old cluster that must be in the new one. */
+static u32 kept(const struct qcow2_layer *l, const struct qcow2_part *p, u32 i)
+{
+	struct qcow2_fault fault;
+	struct qcow2_cluster c;
+
+	if (p->a.reuse || qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault))
+		return 0;
+	return c.compressed ? U32_MAX : c.alloc;
+}
+
+/* What becomes allocated: the guest's bytes, whole subclusters, and what must be kept. */
+static void plan_range(const struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
+{
+	const struct qcow2_header *h = &l->h;
+	u64 base = plan->first << h->cluster_bits, end;
+	u32 last = (plan->nr - 1) * h->subclusters, keep;
+
+	plan->len = min_t(u64, plan->len, base + ((u64)plan->nr << h->cluster_bits) - plan->off);
+	p->a.first = (plan->off - base) >> h->subcluster_bits;
+	p->a.end = ((plan->off + plan->len - 1 - base) >> h->subcluster_bits) + 1;
+	keep = kept(l, p, 0);
+	if (keep)
+		p->a.first = min_t(u32, p->a.first, __ffs(keep));
+	keep = kept(l, p, plan->nr - 1);
+	if (keep)
+		p->a.end = max(p->a.end, last + min_t(u32, fls(keep), h->subclusters));
+	plan->head = plan->off - base - ((u64)p->a.first << h->subcluster_bits);
+	end = base + ((u64)p->a.end << h->subcluster_bits);
+	/* A data file ends with the disk, not with its last cluster. */
+	if (qcow2_layer_has_data_file(l))
+		end = min(end, l->size);
+	plan->tail = end - plan->off - plan->len;
+}
+
 /* Which of the old bytes must be kept, and whether the order of durability matters. */
 static int plan_copies(struct qcow2_request *req, struct qcow2_part *p, struct plan *plan,
 		       bool frees)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	u64 begin = plan->first << l->h.cluster_bits;
-	u64 end = (plan->first + plan->nr) << l->h.cluster_bits;
+	u64 begin, end;
 	bool zero = false;
 	int err = 0;
 
-	plan->len = min_t(u64, plan->len, end - plan->off);
-	plan->head = plan->off - begin;
-	/* A data file ends with the disk, not with its last cluster. */
-	if (qcow2_layer_has_data_file(l))
-		end = min(end, l->size);
-	plan->tail = end - plan->off - plan->len;
+	plan_range(l, p, plan);
+	begin = plan->off - plan->head;
+	end = plan->off + plan->len + plan->tail;
 	/* A hole that reads as zeros through the whole chain? */
 	if (!frees && !p->a.reuse)
 		err = qcow2_cow_reads_zero(req, begin, end - begin, &zero);
 	p->a.ordered = !zero || !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(FAST_OVER_DATA))
 		p->a.ordered = !qcow2_alloc_virgin(&l->alloc, &p->a.run);
+	if (qcow2_is_mutant(SUBCLUSTER_FAST) && p->a.reuse)
+		p->a.ordered = false;
 	if (!err && plan->head) {
 		err = qcow2_cow_reads_zero(req, begin, plan->head, &zero);
 		plan->copy_head = !zero || !plan->zeroed;
@@ -533,6 +577,7 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 			bool *frees)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
+	bool data_file = qcow2_layer_has_data_file(l);
 	struct qcow2_cluster old;
 	int action;
 
@@ -542,11 +587,12 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 	action = choose_action(l, p, plan, &old, frees);
 	switch (action) {
 	case ALLOCATE:
-		if (qcow2_layer_has_data_file(l))
-			return place_clusters(l, p, plan);
-		return take_clusters(l, p, plan, *frees);
+		if (!plan->whole)
+			return LOOK_AGAIN;
+		return data_file ? place_clusters(l, p, plan) :
+				   take_clusters(l, p, plan, *frees);
 	case REUSE:
-		return reuse_clusters(l, p, plan, &old);
+		return data_file ? place_clusters(l, p, plan) : reuse_clusters(l, p, plan, &old);
 	case IN_PLACE:
 		/* Somebody was here before us. */
 		return LOOK_AGAIN;
@@ -568,7 +614,8 @@ static int prepare(struct qcow2_request *req, struct qcow2_part *p, struct plan 
 		return err;
 	err = plan_copies(req, p, plan, frees);
 	ext.len = plan->len;
-	ext.host_off = (p->a.run.start << l->h.cluster_bits) + (plan->copy_head ? 0 : plan->head);
+	ext.host_off = (p->a.run.start << l->h.cluster_bits) + plan->off -
+		       (plan->first << l->h.cluster_bits) - (plan->copy_head ? plan->head : 0);
 	if (req->op == QCOW2_WRITE)
 		qcow2_part_fill(p, &ext);
 	p->ext = ext;
@@ -584,14 +631,27 @@ static int prepare(struct qcow2_request *req, struct qcow2_part *p, struct plan 
 	return err;
 }
 
+static bool claim(struct qcow2_request *req, struct qcow2_claim *c, const struct plan *plan)
+{
+	const struct qcow2_header *h = &qcow2_request_top(req)->h;
+	u64 first = plan->first * h->subclusters;
+	u64 last = (plan->first + plan->nr) * h->subclusters - 1;
+
+	if (!plan->whole) {
+		first = plan->off >> h->subcluster_bits;
+		last = min(last, (plan->off + plan->len - 1) >> h->subcluster_bits);
+	}
+	return qcow2_cow_claim(req, c, first, last);
+}
+
 /*
- * Write @len bytes, or the first of them, to guest clusters that have no cluster of
- * their own.
+ * Write @len bytes, or the first of them, to guest subclusters that are not allocated.
+ * @whole: so are their clusters.
  */
-static int write_allocating(struct qcow2_request *req, u32 *len)
+static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	struct plan plan = { .off = req->off, .len = *len };
+	struct plan plan = { .off = req->off, .len = *len, .whole = whole };
 	struct qcow2_part *p = get_part(req);
 	int err;
 
@@ -599,7 +659,7 @@ static int write_allocating(struct qcow2_request *req, u32 *len)
 	plan.nr = ((plan.off + plan.len - 1) >> l->h.cluster_bits) - plan.first + 1;
 	plan.nr = min(plan.nr, QCOW2_MAX_FREES);
 	err = qcow2_cow_too_many_dirty(l) ? -EBUSY : 0;
-	if (!err && !qcow2_cow_claim(req, &p->a.claim, plan.first, plan.first + plan.nr - 1))
+	if (!err && !claim(req, &p->a.claim, &plan))
 		err = QCOW2_PARKED;
 	if (err) {
 		qcow2_part_unget(p);
@@ -635,7 +695,6 @@ static int lookup(struct qcow2_request *req, u64 len, struct qcow2_extent *ext)
 	ext->layer = l;
 	if (l->format == QCOW2BLK_FORMAT_RAW) {
 		ext->type = QCOW2_CLUSTER_NORMAL;
-		ext->copied = true;
 		ext->host_off = req->off;
 		ext->len = len;
 		return 0;
@@ -653,7 +712,7 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	int err;
 
 	err = lookup(req, *len, &ext);
-	if (!err && ext.type == QCOW2_CLUSTER_NORMAL && ext.copied) {
+	if (!err && ext.type == QCOW2_CLUSTER_NORMAL) {
 		*len = ext.len;
 		return write_in_place(req, &ext, gen);
 	}
@@ -661,5 +720,5 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	if (err)
 		return err;
 	*len = ext.len;
-	return write_allocating(req, len);
+	return write_allocating(req, len, !ext.host_off);
 }

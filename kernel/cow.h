@@ -3,6 +3,16 @@
  * One extent of a write: in place, or to clusters that are allocated for it, with a copy
  * of what else was there. See write.h for how these fit together.
  *
+ * What becomes allocated is whole subclusters (with standard L2 entries: clusters); what the guest
+ * does not write of them is copied, unless it lies in new space that reads as zeros. A
+ * cluster of our own takes in further subclusters in place, by an ordered commit: their space
+ * may have been written before, and nobody knows what it holds. It may even be that the entry
+ * on disk still has one as allocated that was discarded meanwhile, and is written anew. Then a
+ * crash shows, at its own place of the disk, what was flushed last, what is being written, or
+ * the zeros that the discard left: values of that very subcluster. A request that was
+ * mapped to it before the discard, and still is under way, is in the same position: what it
+ * reads or overwrites is what others write to the same bytes at the same time.
+ *
  * What waits is parked: -EAGAIN and -EBUSY ask the caller for qcow2_cow_park(),
  * QCOW2_PARKED says that it is done already; in both cases the request's work runs
  * again later, from where it was.
@@ -29,7 +39,7 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len);
 /** qcow2_cow_park() - @err: -EAGAIN: wait for space; -EBUSY: for a commit. Return: QCOW2_PARKED. */
 int qcow2_cow_park(struct qcow2_request *req, int err);
 
-/** qcow2_cow_claim() - claim guest clusters. Return: false: the request is parked. */
+/** qcow2_cow_claim() - claim guest subclusters. Return: false: the request is parked. */
 bool qcow2_cow_claim(struct qcow2_request *req, struct qcow2_claim *c, u64 first, u64 last);
 
 /**

@@ -110,7 +110,7 @@ unsigned int qcow2_disk_nesting(struct block_device *bdev)
 	return d->nesting;
 }
 
-/* Clusters, as many as an L2 table maps; a raw file has neither. */
+/* Subclusters, as many as an L2 table maps; a raw file has neither. */
 static void find_discard_limits(const struct qcow2_layer *top, struct qcow2_disk_limits *l)
 {
 	u64 reach = top->format == QCOW2BLK_FORMAT_QCOW2 ?
@@ -120,7 +120,7 @@ static void find_discard_limits(const struct qcow2_layer *top, struct qcow2_disk
 	l->discard_sectors = min_t(u64, reach, UINT_MAX & ~(PAGE_SIZE - 1)) >> SECTOR_SHIFT;
 	if (top->discard)
 		l->discard_granularity = top->format == QCOW2BLK_FORMAT_QCOW2 ?
-					 top->h.cluster_size : PAGE_SIZE;
+					 top->h.subcluster_size : PAGE_SIZE;
 }
 
 static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limits *l)
@@ -137,7 +137,7 @@ static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limit
 					     chain->layers[i]->data->align);
 	l->io_min = l->physical_block_size;
 	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
-		    round_up(top->h.cluster_size, l->io_min) : 0;
+		    round_up(top->h.subcluster_size, l->io_min) : 0;
 	l->max_hw_sectors = MAX_REQUEST_BYTES >> SECTOR_SHIFT;
 	if (top->writable)
 		find_discard_limits(top, l);

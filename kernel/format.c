@@ -165,6 +165,9 @@ static void derive(struct qcow2_header *h)
 
 	h->l2_entry_size = extended ? 16 : 8;
 	h->l2_bits = h->cluster_bits - (extended ? 4 : 3);
+	h->subclusters = extended ? QCOW2_EXTL2_SUBCLUSTERS : 1;
+	h->subcluster_size = h->cluster_size / h->subclusters;
+	h->subcluster_bits = h->cluster_bits - (extended ? 5 : 0);
 	h->csize_shift = 62 - (h->cluster_bits - 8);
 	h->csize_mask = (1ULL << (h->cluster_bits - 8)) - 1;
 	h->coffset_mask = (1ULL << h->csize_shift) - 1;
@@ -452,9 +455,6 @@ int qcow2_header_unsupported(const struct qcow2_header *h, struct qcow2_fault *f
 			bit++;
 		return unsupported(fault, bit, "incompatible feature bit", "is not known");
 	}
-	if (h->incompatible_features & QCOW2_INCOMPAT_EXTL2)
-		return unsupported(fault, h->incompatible_features, "incompatible_features",
-				   "has the extended L2 entries bit, which is not supported");
 	if (h->crypt_method != QCOW2_CRYPT_NONE)
 		return unsupported(fault, h->crypt_method, "crypt_method",
 				   "is not supported: the image is encrypted");
@@ -499,59 +499,103 @@ int qcow2_l1_decode(const struct qcow2_header *h, u64 entry, u64 *l2_off,
  * COPIED has no meaning here. QEMU calls a compressed entry that has it corrupt
  * when it checks an image, and reads the cluster all the same.
  */
-static int decode_compressed(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
-			     struct qcow2_fault *fault)
+static int decode_compressed(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+			     struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
-	u64 off = entry & h->coffset_mask;
-	u32 more_sectors = entry >> h->csize_shift & h->csize_mask;
+	u64 off = entry.word & h->coffset_mask;
+	u32 more_sectors = entry.word >> h->csize_shift & h->csize_mask;
 
 	if (qcow2_has_data_file(h))
-		return bad(fault, entry, "L2 entry",
+		return bad(fault, entry.word, "L2 entry",
 			   "is compressed, which is not possible with an external data file");
 	if (off & ~(QCOW2_ENTRY_OFFSET_MASK | (QCOW2_SECTOR_SIZE - 1)))
 		return bad(fault, off, "compressed cluster offset", "has reserved bits set");
 	if (off < h->cluster_size)
 		return bad(fault, off, "compressed cluster offset", "points into the header");
-	c->type = QCOW2_CLUSTER_COMPRESSED;
-	c->copied = false;
-	c->host_off = off;
-	c->csize = (more_sectors + 1) * QCOW2_SECTOR_SIZE - (off & (QCOW2_SECTOR_SIZE - 1));
+	if (entry.bitmap)
+		return bad(fault, entry.bitmap, "subcluster bitmap",
+			   "is not zero, but the cluster is compressed");
+	*c = (struct qcow2_cluster) {
+		.compressed = true,
+		.mapped = true,
+		.host_off = off,
+		.csize = (more_sectors + 1) * QCOW2_SECTOR_SIZE - (off & (QCOW2_SECTOR_SIZE - 1)),
+	};
 	return 0;
 }
 
-int qcow2_l2_decode(const struct qcow2_header *h, u64 entry, struct qcow2_cluster *c,
-		    struct qcow2_fault *fault)
+/* QEMU does not look at the zero bit of an extended entry; the specification wants none. */
+static int decode_extended(struct qcow2_l2_entry entry, struct qcow2_cluster *c,
+			   struct qcow2_fault *fault)
 {
-	u64 off = entry & QCOW2_ENTRY_OFFSET_MASK;
-	bool here = off;
+	c->alloc = entry.bitmap;
+	c->zero = entry.bitmap >> QCOW2_EXTL2_ZERO_SHIFT;
+	if (entry.word & QCOW2_ENTRY_ZERO)
+		return bad(fault, entry.word, "L2 entry",
+			   "has the zero bit, which extended entries lack");
+	if (c->alloc & c->zero)
+		return bad(fault, entry.bitmap, "subcluster bitmap",
+			   "has subclusters that are allocated and read as zeros");
+	if (c->alloc && !c->mapped)
+		return bad(fault, entry.bitmap, "subcluster bitmap",
+			   "has allocated subclusters, but there is no cluster");
+	return 0;
+}
 
-	if (entry & QCOW2_ENTRY_COMPRESSED)
+static int decode_standard(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+			   struct qcow2_cluster *c, struct qcow2_fault *fault)
+{
+	c->zero = entry.word & QCOW2_ENTRY_ZERO;
+	c->mapped = c->host_off || (c->mapped && !c->zero);
+	c->alloc = c->mapped && !c->zero;
+	if (c->zero && h->version < 3)
+		return bad(fault, entry.word, "L2 entry",
+			   "has the zero bit, which version 2 lacks");
+	return 0;
+}
+
+int qcow2_l2_decode(const struct qcow2_header *h, struct qcow2_l2_entry entry,
+		    struct qcow2_cluster *c, struct qcow2_fault *fault)
+{
+	u64 off = entry.word & QCOW2_ENTRY_OFFSET_MASK;
+	bool data_file = qcow2_has_data_file(h);
+	int err;
+
+	if (entry.word & QCOW2_ENTRY_COMPRESSED)
 		return decode_compressed(h, entry, c, fault);
 
-	if (entry & QCOW2_L2_RESERVED_MASK)
-		return bad(fault, entry, "L2 entry", "has reserved bits set");
+	if (entry.word & QCOW2_L2_RESERVED_MASK)
+		return bad(fault, entry.word, "L2 entry", "has reserved bits set");
 	if (off & (h->cluster_size - 1))
 		return bad(fault, off, "cluster offset", "is not a multiple of the cluster size");
-	if (entry & QCOW2_ENTRY_ZERO) {
-		if (h->version < 3)
-			return bad(fault, entry, "L2 entry",
-				   "has the zero bit, which version 2 lacks");
-		c->type = off ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
-	} else {
-		/* A data file begins with data, an image with its header. */
-		here |= qcow2_has_data_file(h) && (entry & QCOW2_ENTRY_COPIED);
-		c->type = here ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
-	}
-	c->copied = here && (entry & QCOW2_ENTRY_COPIED);
+	c->compressed = false;
+	/* A data file begins with data, an image with its header. */
+	c->mapped = off || (data_file && (entry.word & QCOW2_ENTRY_COPIED));
 	c->host_off = off;
 	c->csize = 0;
-	return 0;
+	err = h->subclusters > 1 ? decode_extended(entry, c, fault) :
+				   decode_standard(h, entry, c, fault);
+	c->copied = c->mapped && (data_file || (entry.word & QCOW2_ENTRY_COPIED));
+	return err;
+}
+
+struct qcow2_l2_entry qcow2_l2_encode(const struct qcow2_header *h, const struct qcow2_cluster *c)
+{
+	struct qcow2_l2_entry entry = {
+		.word = c->host_off | (c->copied ? QCOW2_ENTRY_COPIED : 0),
+	};
+
+	if (h->subclusters > 1)
+		entry.bitmap = c->alloc | (u64)c->zero << QCOW2_EXTL2_ZERO_SHIFT;
+	else if (c->zero)
+		entry.word |= QCOW2_ENTRY_ZERO;
+	return entry;
 }
 
 int qcow2_check_place(const struct qcow2_header *h, const struct qcow2_cluster *c,
 		      u64 guest_off, struct qcow2_fault *fault)
 {
-	if (qcow2_has_data_file(h) && qcow2_cluster_is_allocated(c) && c->host_off != guest_off)
+	if (qcow2_has_data_file(h) && c->mapped && c->host_off != guest_off)
 		return bad(fault, c->host_off, "cluster offset",
 			   "is not the guest offset, as it must be in an external data file");
 	return 0;

@@ -83,18 +83,21 @@ struct qcow2_io_target {
 
 /**
  * struct qcow2_allocation - what a write does beside writing
- * @claim: its guest clusters.
+ * @claim: its guest subclusters.
  * @place: their entries.
  * @run: the clusters that were taken, or, with @reuse, that they have had all along.
+ * @first, @end: the subclusters that are written, counted from @place on.
  * @batch: references that are dropped; or NULL.
  * @ordered: see commit.h.
- * @reuse: the clusters were preallocated.
+ * @reuse: the clusters were there, without these subclusters.
  * @published: the entries are.
  */
 struct qcow2_allocation {
 	struct qcow2_claim claim;
 	struct qcow2_place place;
 	struct qcow2_run run;
+	u32 first;
+	u32 end;
 	struct qcow2_free_batch *batch;
 	bool ordered;
 	bool reuse;

@@ -43,7 +43,7 @@ struct qcow2_layer_ops {
  * @refs: refcounts.
  * @alloc: free space.
  * @overlap: where metadata lie.
- * @claims: guest clusters whose mapping is being changed.
+ * @claims: guest subclusters whose mapping is being changed.
  * @autoclear: there are autoclear feature bits to be cleared before the first write.
  * @autoclear_lock: held meanwhile.
  *

@@ -94,29 +94,78 @@ static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
 	return 0;
 }
 
-/* What one cluster adds to a run: @ext from scratch, for the first. */
-static void begin_run(const struct qcow2_header *h, const struct qcow2_cluster *c,
+static struct qcow2_l2_entry load_entry(const struct qcow2_header *h, const struct qcow2_slice *s,
+					u32 idx)
+{
+	const __be64 *words = qcow2_slice_data(s);
+	__be64 pair[2];
+
+	if (h->l2_entry_size == sizeof(*words))
+		return (struct qcow2_l2_entry) { .word = be64_to_cpu(READ_ONCE(words[idx])) };
+	qcow2_slice_read_pair(s, 2 * idx, pair);
+	return (struct qcow2_l2_entry) {
+		.word = be64_to_cpu(pair[0]), .bitmap = be64_to_cpu(pair[1]),
+	};
+}
+
+static int decode_entry(const struct qcow2_header *h, const struct qcow2_slice *s, u32 idx,
+			bool for_write, struct qcow2_cluster *c, struct qcow2_fault *fault)
+{
+	int err = qcow2_l2_decode(h, load_entry(h, s, idx), c, fault);
+
+	/* In place, or not? */
+	if (!err && for_write) {
+		c->compressed = false;
+		c->mapped = c->copied;
+		c->host_off = c->copied ? c->host_off : 0;
+		c->alloc = c->copied ? c->alloc : 0;
+		c->zero = 0;
+	}
+	return err;
+}
+
+/* Subclusters from @sc on with the same answer. */
+static u32 alike(const struct qcow2_header *h, const struct qcow2_cluster *c, u32 sc)
+{
+	u32 bit = 1U << sc, others = c->alloc | c->zero;
+
+	if (c->alloc & bit)
+		others = ~c->alloc;
+	else if (c->zero & bit)
+		others = ~c->zero;
+	others >>= sc;
+	return min_t(u32, others ? __ffs(others) : U32_MAX, h->subclusters - sc);
+}
+
+/*
+ * What the first cluster adds to a run: @ext from scratch. Return: true if the cluster
+ * ends before the run does.
+ */
+static bool begin_run(const struct qcow2_header *h, const struct qcow2_cluster *c,
 		      u32 in_cluster, struct qcow2_extent *ext)
 {
-	ext->type = c->type == QCOW2_CLUSTER_ZERO_ALLOC ? QCOW2_CLUSTER_ZERO_PLAIN : c->type;
-	ext->len = h->cluster_size - in_cluster;
+	u32 sc = in_cluster >> h->subcluster_bits, end = sc + alike(h, c, sc);
+
+	ext->type = qcow2_subcluster_type(c, sc);
+	if (ext->type == QCOW2_CLUSTER_ZERO_ALLOC)
+		ext->type = QCOW2_CLUSTER_ZERO_PLAIN;
+	ext->len = (end << h->subcluster_bits) - in_cluster;
 	ext->host_off = c->host_off;
 	ext->csize = c->csize;
 	ext->skip = in_cluster;
-	ext->copied = c->copied;
-	if (c->type == QCOW2_CLUSTER_NORMAL)
+	if (ext->type == QCOW2_CLUSTER_NORMAL)
 		ext->host_off += in_cluster;
+	return end == h->subclusters && !c->compressed;
 }
 
-static bool continues_run(const struct qcow2_cluster *c, const struct qcow2_extent *ext,
-			  bool for_write)
+static bool continues_run(const struct qcow2_cluster *c, const struct qcow2_extent *ext)
 {
-	switch (c->type) {
+	switch (qcow2_subcluster_type(c, 0)) {
 	case QCOW2_CLUSTER_NORMAL:
-		return ext->type == c->type && ext->host_off + ext->len == c->host_off &&
-		       (!for_write || ext->copied == c->copied);
+		return ext->type == QCOW2_CLUSTER_NORMAL &&
+		       ext->host_off + ext->len == c->host_off;
 	case QCOW2_CLUSTER_UNALLOCATED:
-		return ext->type == c->type;
+		return ext->type == QCOW2_CLUSTER_UNALLOCATED;
 	case QCOW2_CLUSTER_ZERO_PLAIN:
 	case QCOW2_CLUSTER_ZERO_ALLOC:
 		return ext->type == QCOW2_CLUSTER_ZERO_PLAIN;
@@ -126,24 +175,24 @@ static bool continues_run(const struct qcow2_cluster *c, const struct qcow2_exte
 }
 
 /*
- * Lengthen the run by the entries of one slice. Return: true if the slice ended
+ * Lengthen the run by @nr entries of a slice. Return: true if the slice ended
  * before the run or the need did. A bad entry ends the run; it is an error only
  * when it is asked for itself.
  */
-static bool extend_run(const struct qcow2_header *h, const __be64 *entries, u32 nr,
+static bool extend_run(const struct qcow2_header *h, const struct qcow2_slice *s, u32 idx, u32 nr,
 		       u64 len, bool for_write, struct qcow2_extent *ext)
 {
+	u32 end = idx + nr, n = h->subclusters;
 	struct qcow2_cluster c;
 	struct qcow2_fault fault;
-	u32 i;
 
-	for (i = 0; i < nr && ext->len < len; i++) {
-		if (qcow2_l2_decode(h, be64_to_cpu(READ_ONCE(entries[i])), &c, &fault) ||
-		    !continues_run(&c, ext, for_write))
+	for (; idx < end && ext->len < len && n == h->subclusters; idx++) {
+		if (decode_entry(h, s, idx, for_write, &c, &fault) || !continues_run(&c, ext))
 			return false;
-		ext->len += h->cluster_size;
+		n = alike(h, &c, 0);
+		ext->len += n << h->subcluster_bits;
 	}
-	return ext->len < len;
+	return ext->len < len && n == h->subclusters;
 }
 
 /* The same for an L2 table that does not exist. */
@@ -162,8 +211,8 @@ static void extend_over_slices(struct qcow2_map *m, u64 cluster, u64 len, bool f
 			       struct qcow2_extent *ext)
 {
 	const struct qcow2_header *h = m->h;
+	const struct qcow2_slice *s;
 	struct qcow2_fault fault;
-	const __be64 *entries;
 	struct spot p;
 	bool more = true;
 
@@ -171,10 +220,10 @@ static void extend_over_slices(struct qcow2_map *m, u64 cluster, u64 len, bool f
 		if (find_spot(m, cluster, &p, &fault))
 			return;
 		if (p.slice_off) {
-			entries = qcow2_cache_find(&m->cache, p.slice_off);
-			if (!entries)
+			s = qcow2_cache_find(&m->cache, p.slice_off);
+			if (!s)
 				return;
-			more = extend_run(h, entries, p.left, len, for_write, ext);
+			more = extend_run(h, s, p.idx, p.left, len, for_write, ext);
 		} else {
 			more = extend_hole(h, p.left, len, ext);
 		}
@@ -182,28 +231,26 @@ static void extend_over_slices(struct qcow2_map *m, u64 cluster, u64 len, bool f
 	}
 }
 
-/* The run from the first entry at @p on; @entries is its slice, or NULL for none. */
-static int map_run(struct qcow2_map *m, const __be64 *entries, const struct spot *p,
+/* The run from the first entry at @p on; @s is its slice, or NULL for none. */
+static int map_run(struct qcow2_map *m, const struct qcow2_slice *s, const struct spot *p,
 		   u64 off, u64 len, bool for_write, struct qcow2_extent *ext,
 		   struct qcow2_fault *fault)
 {
 	const struct qcow2_header *h = m->h;
-	u32 in_cluster = off & (h->cluster_size - 1);
-	struct qcow2_cluster c = { .type = QCOW2_CLUSTER_UNALLOCATED };
+	struct qcow2_cluster c = { };
 	bool more;
 	int err;
 
-	if (entries) {
-		err = qcow2_l2_decode(h, be64_to_cpu(READ_ONCE(entries[p->idx])), &c, fault) ?:
-		      qcow2_check_place(h, &c, off - in_cluster, fault);
+	if (s) {
+		err = decode_entry(h, s, p->idx, for_write, &c, fault) ?:
+		      qcow2_check_place(h, &c, round_down(off, (u64)h->cluster_size), fault);
 		if (err)
 			return err;
 	}
-	begin_run(h, &c, in_cluster, ext);
-	if (ext->len < len && c.type != QCOW2_CLUSTER_COMPRESSED) {
-		if (entries)
-			more = extend_run(h, entries + p->idx + 1, p->left - 1, len, for_write,
-					  ext);
+	more = begin_run(h, &c, off & (h->cluster_size - 1), ext);
+	if (more && ext->len < len) {
+		if (s)
+			more = extend_run(h, s, p->idx + 1, p->left - 1, len, for_write, ext);
 		else
 			more = extend_hole(h, p->left - 1, len, ext);
 		if (more)
@@ -223,7 +270,7 @@ static int lookup_loaded(struct qcow2_map *m, const struct spot *p, u64 off, u64
 	if (IS_ERR(s))
 		return PTR_ERR(s);
 	rcu_read_lock();
-	err = map_run(m, qcow2_slice_data(s), p, off, len, for_write, ext, fault);
+	err = map_run(m, s, p, off, len, for_write, ext, fault);
 	rcu_read_unlock();
 	qcow2_cache_put(s);
 	return err;
@@ -232,7 +279,7 @@ static int lookup_loaded(struct qcow2_map *m, const struct spot *p, u64 off, u64
 int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool for_write,
 		     struct qcow2_extent *ext, struct qcow2_fault *fault)
 {
-	const __be64 *entries = NULL;
+	const struct qcow2_slice *s = NULL;
 	struct spot p;
 	int err;
 
@@ -241,9 +288,9 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 		return err;
 	rcu_read_lock();
 	if (p.slice_off)
-		entries = qcow2_cache_find(&m->cache, p.slice_off);
-	if (entries || !p.slice_off)
-		err = map_run(m, entries, &p, off, len, for_write, ext, fault);
+		s = qcow2_cache_find(&m->cache, p.slice_off);
+	if (s || !p.slice_off)
+		err = map_run(m, s, &p, off, len, for_write, ext, fault);
 	else
 		err = -EAGAIN;
 	rcu_read_unlock();
@@ -390,42 +437,59 @@ void qcow2_map_put(struct qcow2_place *p)
 	qcow2_cache_put(p->slice);
 }
 
-u64 qcow2_map_raw(const struct qcow2_place *p, u32 i)
-{
-	const __be64 *entries = qcow2_slice_data(p->slice);
-
-	return be64_to_cpu(READ_ONCE(entries[p->idx + i]));
-}
-
 int qcow2_map_entry(const struct qcow2_map *m, const struct qcow2_place *p, u32 i,
 		    struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
-	return qcow2_l2_decode(m->h, qcow2_map_raw(p, i), c, fault) ?:
+	return qcow2_l2_decode(m->h, load_entry(m->h, p->slice, p->idx + i), c, fault) ?:
 	       qcow2_check_place(m->h, c, (p->cluster + i) << m->h->cluster_bits, fault);
 }
 
-void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 nr, u64 host_off,
-		       bool ordered)
+/* Under the cache's lock; lookups see all of the new entry, or all of the old one. */
+static void store_entry(struct qcow2_map *m, const struct qcow2_place *p, u32 i,
+			const struct qcow2_cluster *c, bool ordered)
 {
+	u32 idx = p->idx + i, size = m->h->l2_entry_size;
+	struct qcow2_l2_entry entry = qcow2_l2_encode(m->h, c);
+	__be64 pair[2] = { cpu_to_be64(entry.word), cpu_to_be64(entry.bitmap) };
+	__be64 *at = qcow2_slice_change(&m->cache, p->slice, idx * size, size, ordered);
+
+	if (size == sizeof(*at))
+		WRITE_ONCE(*at, pair[0]);
+	else
+		qcow2_slice_write_pair(p->slice, 2 * idx, pair);
+}
+
+void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 first, u32 end,
+		       u64 host_off, bool ordered)
+{
+	u32 n = m->h->subclusters, i, begin, mask;
+	struct qcow2_cluster c;
+	struct qcow2_fault fault;
 	unsigned long flags;
-	__be64 *entries;
-	u32 i;
 
 	qcow2_cache_change_begin(&m->cache, flags);
-	entries = qcow2_slice_change(&m->cache, p->slice, p->idx * sizeof(*entries),
-				     nr * sizeof(*entries), ordered);
-	for (i = 0; i < nr; i++, host_off += m->h->cluster_size)
-		WRITE_ONCE(entries[i], cpu_to_be64(host_off | QCOW2_ENTRY_COPIED));
+	for (i = 0; i * n < end; i++, host_off += m->h->cluster_size) {
+		/* Its claimer has decoded it before. */
+		qcow2_map_entry(m, p, i, &c, &fault);
+		begin = max(first, i * n) - i * n;
+		mask = qcow2_subcluster_mask(begin, min(end - i * n, n));
+		c.compressed = false;
+		c.mapped = true;
+		c.copied = true;
+		c.host_off = host_off;
+		c.alloc |= mask;
+		c.zero &= ~mask;
+		store_entry(m, p, i, &c, ordered);
+	}
 	qcow2_cache_change_end(&m->cache, flags);
 }
 
-void qcow2_map_set(struct qcow2_map *m, const struct qcow2_place *p, u32 i, u64 entry)
+void qcow2_map_set(struct qcow2_map *m, const struct qcow2_place *p, u32 i,
+		   const struct qcow2_cluster *c)
 {
 	unsigned long flags;
-	__be64 *at;
 
 	qcow2_cache_change_begin(&m->cache, flags);
-	at = qcow2_slice_change(&m->cache, p->slice, (p->idx + i) * sizeof(*at), sizeof(*at), true);
-	WRITE_ONCE(*at, cpu_to_be64(entry));
+	store_entry(m, p, i, c, true);
 	qcow2_cache_change_end(&m->cache, flags);
 }

@@ -5,6 +5,9 @@
  * The L1 table lies in memory whole (32 MiB at most); L2 tables go through the
  * slice cache. Lookups take no lock. Who changes an entry has claimed its cluster
  * (claim.h); commit.c makes the change durable.
+ *
+ * Only this file knows how wide entries are: with standard ones a cluster is its only
+ * subcluster.
  */
 #ifndef _QCOW2_MAP_H
 #define _QCOW2_MAP_H
@@ -22,16 +25,15 @@ struct qcow2_layer;
  * @type: UNALLOCATED, ZERO_PLAIN (also for ZERO_ALLOC), NORMAL or COMPRESSED.
  * @len: guest bytes, at least 1, at most what was asked for.
  * @host_off: NORMAL: host offset of the first byte. COMPRESSED: of the stream.
+ *	UNALLOCATED, to a writer: not 0 if there is a cluster of our own to write it to.
  * @csize: COMPRESSED: bytes of the stream at most.
  * @skip: COMPRESSED: bytes of the decompressed cluster before the first one wanted.
- * @copied: NORMAL: nothing else refers to these clusters: they may be written.
  * @layer: whose file that is; set by layer.c.
  */
 struct qcow2_extent {
 	enum qcow2_cluster_type type;
 	u32 csize;
 	u32 skip;
-	bool copied;
 	u64 len;
 	u64 host_off;
 	struct qcow2_layer *layer;
@@ -123,7 +125,8 @@ u64 qcow2_map_bytes(const struct qcow2_header *h);
  * @off: guest offset, below the virtual size.
  * @len: bytes wanted, at least 1, within the virtual size.
  * @may_sleep: read absent slices from the file.
- * @for_write: end the run where @ext->copied changes.
+ * @for_write: the answer is NORMAL where nothing else refers to the clusters, so that
+ *	they may be written; UNALLOCATED, whatever there is, where they may not.
  * @ext: (out) the longest run from @off, at most @len, with one answer. Clusters
  *	that lie side by side in the file are one run, also across slices.
  * @fault: (out) filled in when -EINVAL is returned.
@@ -136,7 +139,7 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 
 /**
  * qcow2_map_hold() - get at the L2 entries of guest clusters, to change them
- * @cluster: guest cluster, claimed.
+ * @cluster: guest cluster, or subclusters of it, claimed.
  * @create: make an L2 table where there is none. One that other L1 tables refer to is
  *	copied in any case.
  * @p: (out) give back with qcow2_map_put().
@@ -157,18 +160,18 @@ int qcow2_map_entry(const struct qcow2_map *m, const struct qcow2_place *p, u32 
 
 /**
  * qcow2_map_publish() - entries for data that was written
- * @nr: guest clusters, from @p on, claimed.
- * @host_off: where their data lie, side by side.
+ * @first: the first subcluster, counted from @p on.  @end: the one behind the last.
+ * @host_off: where the cluster at @p lies now; those that follow lie behind it.
  * @ordered: see commit.h.
+ *
+ * Other subclusters stay as they were: none that is allocated may move. All is claimed.
  * Context: any.
  */
-void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 nr, u64 host_off,
-		       bool ordered);
+void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 first, u32 end,
+		       u64 host_off, bool ordered);
 
 /** qcow2_map_set() - change one entry, the @i-th from @p on; ordered. Context: any. */
-void qcow2_map_set(struct qcow2_map *m, const struct qcow2_place *p, u32 i, u64 entry);
-
-/** qcow2_map_raw() - the @i-th entry from @p on, as a number. Context: any. */
-u64 qcow2_map_raw(const struct qcow2_place *p, u32 i);
+void qcow2_map_set(struct qcow2_map *m, const struct qcow2_place *p, u32 i,
+		   const struct qcow2_cluster *c);
 
 #endif /* _QCOW2_MAP_H */

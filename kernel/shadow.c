@@ -86,7 +86,7 @@ static void free_block(struct block *b)
 static void release_freed(struct qcow2_shadow *s, u64 region, const struct block *b)
 {
 	u32 order = s->l->h.refcount_order;
-	u64 start = region << refs_of(s)->block_bits, n = refs_per_block(s), i, first = 0;
+	u64 n = refs_per_block(s), base = region * n, i, first = 0;
 	bool free;
 
 	for (i = 0; i <= n; i++) {
@@ -94,8 +94,21 @@ static void release_freed(struct qcow2_shadow *s, u64 region, const struct block
 		if (free)
 			continue;
 		if (first < i)
-			qcow2_alloc_released(&s->l->alloc, start + first, i - first);
+			qcow2_alloc_released(&s->l->alloc, base + first, i - first);
 		first = i + 1;
+	}
+}
+
+/* All that the old state used and the new one does not. */
+static void release_all_freed(struct qcow2_shadow *s)
+{
+	unsigned long region;
+	struct block *b;
+
+	xa_for_each(&s->blocks, region, b) {
+		if (b->dirty)
+			release_freed(s, region, b);
+		cond_resched();
 	}
 }
 
@@ -118,10 +131,10 @@ void qcow2_shadow_end(struct qcow2_shadow *s)
 	struct block *b;
 	unsigned long region;
 
+	if (s->switched)
+		release_all_freed(s);
 	xa_for_each(&s->blocks, region, b) {
-		if (b->dirty && s->switched)
-			release_freed(s, region, b);
-		else if (b->dirty)
+		if (b->dirty && !s->switched)
 			give_up(s, region, b);
 		free_block(b);
 		cond_resched();
@@ -220,7 +233,7 @@ int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
 	return 0;
 }
 
-/* --- space ---------------------------------------------------------------------------- */
+/* --- space ------------------------------------------------------------------------------ */
 
 /*
  * Clusters that are free in the old state; what the new one frees is still needed. The
@@ -267,7 +280,7 @@ int qcow2_shadow_take(struct qcow2_shadow *s, u64 nr, u64 *start)
 	return err;
 }
 
-/* --- the switch ----------------------------------------------------------------------- */
+/* --- the switch ------------------------------------------------------------------------- */
 
 /* A new place for each block that changes. That changes others, so: until none is left. */
 static int place_blocks(struct qcow2_shadow *s)
@@ -426,8 +439,11 @@ static void adopt_roots(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 
 int qcow2_shadow_switch(struct qcow2_shadow *s, const struct qcow2_roots *roots)
 {
-	int err = place_table(s) ?: write_blocks(s) ?: write_roots(s, roots);
+	int err = place_table(s) ?: write_blocks(s);
 
+	if (!err && qcow2_is_mutant(SWITCH_PUNCHED))
+		release_all_freed(s);
+	err = err ?: write_roots(s, roots);
 	if (!err)
 		adopt_roots(s, roots);
 	return err;

@@ -6,6 +6,7 @@
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 
+#include "mutant.h"
 #include "snapshot.h"
 
 /* Section "Snapshots": the extra data that are known. */
@@ -224,7 +225,7 @@ static void remove_entry(struct snapshots *t, const struct entry *e)
 	t->nr--;
 }
 
-/* --- the mapping ---------------------------------------------------------------------- */
+/* --- the mapping ------------------------------------------------------------------------ */
 
 /**
  * struct change - a change of snapshots that is being made
@@ -272,20 +273,30 @@ static int load_l2(struct change *c, __be64 l1_entry, u64 *off)
 	return *off ? read_exactly(c, c->l2, *off, c->l->h.cluster_size) : 0;
 }
 
+/* The first word of the entry @i of @c->l2: the flags and the offset. */
+static __be64 *entry_at(const struct change *c, u32 i)
+{
+	return c->l2 + i * (c->l->h.l2_entry_size / sizeof(__be64));
+}
+
 /* The clusters of the entry @i of @c->l2. @nr: (out) 0: there are none. */
 static int clusters_of(struct change *c, u32 i, struct qcow2_cluster *cluster, u64 *start, u64 *nr)
 {
 	unsigned int bits = c->l->h.cluster_bits;
+	const __be64 *words = entry_at(c, i);
+	struct qcow2_l2_entry entry = { .word = be64_to_cpu(words[0]) };
 	struct qcow2_fault fault;
 
 	*nr = 0;
-	if (qcow2_l2_decode(&c->l->h, be64_to_cpu(c->l2[i]), cluster, &fault))
+	if (c->l->h.subclusters > 1)
+		entry.bitmap = be64_to_cpu(words[1]);
+	if (qcow2_l2_decode(&c->l->h, entry, cluster, &fault))
 		return -EUCLEAN;
-	if (!qcow2_cluster_is_allocated(cluster))
+	if (!cluster->mapped)
 		return 0;
 	*start = cluster->host_off >> bits;
 	*nr = 1;
-	if (cluster->type == QCOW2_CLUSTER_COMPRESSED)
+	if (cluster->compressed)
 		*nr = ((cluster->host_off + cluster->csize - 1) >> bits) - *start + 1;
 	return 0;
 }
@@ -325,7 +336,7 @@ static int write_l2(struct change *c, __be64 *l1_entry)
  */
 static int adopt_l2(struct change *c, __be64 *l1_entry)
 {
-	const __be64 copied = cpu_to_be64(QCOW2_ENTRY_COPIED);
+	const __be64 copied = qcow2_is_mutant(STILL_COPIED) ? 0 : cpu_to_be64(QCOW2_ENTRY_COPIED);
 	bool change = false;
 	u64 off;
 	u32 i;
@@ -335,8 +346,8 @@ static int adopt_l2(struct change *c, __be64 *l1_entry)
 		return err;
 	err = count_entries(c, 1);
 	for (i = 0; i < l2_entries(c); i++) {
-		change |= !!(c->l2[i] & copied);
-		c->l2[i] &= ~copied;
+		change |= !!(*entry_at(c, i) & copied);
+		*entry_at(c, i) &= ~copied;
 	}
 	if (err || change)
 		return err ?: write_l2(c, l1_entry);
@@ -360,18 +371,18 @@ static int drop_l2(struct change *c, __be64 l1_entry)
 /* COPIED is for what is used once. @change: (out) or-ed to. */
 static int mark_entry(struct change *c, u32 i, bool *change)
 {
-	__be64 entry = c->l2[i] & ~cpu_to_be64(QCOW2_ENTRY_COPIED);
+	__be64 *at = entry_at(c, i), entry = *at & ~cpu_to_be64(QCOW2_ENTRY_COPIED);
 	struct qcow2_cluster cluster;
 	u64 start, nr, refcount = 0;
 	int err = clusters_of(c, i, &cluster, &start, &nr);
 
-	if (err || !nr || cluster.type == QCOW2_CLUSTER_COMPRESSED)
+	if (err || !nr || cluster.compressed)
 		return err;
 	err = qcow2_shadow_refcount(c->s, start, &refcount);
 	if (refcount == 1)
 		entry |= cpu_to_be64(QCOW2_ENTRY_COPIED);
-	*change |= entry != c->l2[i];
-	c->l2[i] = entry;
+	*change |= entry != *at;
+	*at = entry;
 	return err;
 }
 
@@ -397,7 +408,7 @@ static int mark_l2(struct change *c, __be64 *l1_entry)
 	return err;
 }
 
-/* --- a change ------------------------------------------------------------------------- */
+/* --- a change --------------------------------------------------------------------------- */
 
 static u64 clusters_for(const struct change *c, u64 bytes)
 {
@@ -501,7 +512,7 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more snapshot: see qemu-img amend";
+		return "refcounts of this width cannot count one more: see qemu-img amend -o refcount_bits";
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:

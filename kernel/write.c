@@ -23,24 +23,28 @@ static int write_all(struct qcow2_request *req)
 /* --- entries that change without data ------------------------------------------------------ */
 
 /*
- * What becomes of an entry, as in QEMU: a discarded cluster reads as zeros, or from
- * nowhere where there is no backing file; one that is made zero keeps its cluster
- * unless that may be given up.
+ * What becomes of subclusters, as in QEMU: discarded ones read as zeros, or from
+ * nowhere where there is no backing file; those that are made zero keep their cluster
+ * unless that may be given up. A cluster goes when nothing in it is in use.
+ * Return: false: @c stays as it is.
  */
-static u64 new_entry(const struct qcow2_request *req, u64 old, const struct qcow2_cluster *c)
+static bool change_cluster(const struct qcow2_request *req, u32 mask, struct qcow2_cluster *c)
 {
 	const struct qcow2_layer *l = qcow2_request_top(req);
-	bool backed = req->target->chain.nr > 1;
-	u64 zero = l->h.version >= 3 ? QCOW2_ENTRY_ZERO : 0;
+	struct qcow2_cluster old = *c;
 
-	if (req->op == QCOW2_DISCARD)
-		return backed || qcow2_cluster_is_allocated(c) ? zero : old;
-	if (c->type == QCOW2_CLUSTER_UNALLOCATED)
-		return backed ? zero : old;
-	if (c->type == QCOW2_CLUSTER_COMPRESSED ||
-	    (req->op == QCOW2_ZERO && qcow2_cluster_is_allocated(c)))
-		return zero;
-	return old | zero;
+	if (!c->mapped && req->target->chain.nr == 1)
+		return false;
+	c->alloc &= ~mask;
+	if (l->h.version >= 3)
+		c->zero |= mask;
+	if (c->compressed || (!c->alloc && req->op != QCOW2_ZERO_KEEP)) {
+		c->compressed = false;
+		c->mapped = false;
+		c->copied = false;
+		c->host_off = 0;
+	}
+	return c->mapped != old.mapped || c->alloc != old.alloc || c->zero != old.zero;
 }
 
 /**
@@ -71,7 +75,7 @@ static void unmap_cluster(struct qcow2_layer *l, struct unmapped *u,
 {
 	if (!qcow2_layer_has_data_file(l)) {
 		qcow2_cow_free_cluster(l, u->batch, c);
-	} else if (qcow2_cluster_is_allocated(c)) {
+	} else if (c->mapped) {
 		if (u->off + u->len != c->host_off)
 			punch_data(l, u);
 		if (!u->len)
@@ -80,72 +84,88 @@ static void unmap_cluster(struct qcow2_layer *l, struct unmapped *u,
 	}
 }
 
-/* Change the entries of clusters that are claimed and held. @nr: how many; (out) done. */
-static int change_entries(struct qcow2_request *req, struct qcow2_place *place, u32 *nr)
+/* Subclusters @first to @end - 1, counted from a place: those of its @i-th cluster. */
+static u32 mask_in_cluster(const struct qcow2_header *h, u32 i, u32 first, u32 end)
+{
+	u32 start = i * h->subclusters;
+
+	return qcow2_subcluster_mask(max(first, start) - start, min(end - start, h->subclusters));
+}
+
+/*
+ * Change subclusters of clusters that are claimed and held, from @first up to @end, counted
+ * from @place on; (out) up to which it is done. A compressed cluster goes whole or not at all.
+ */
+static int change_entries(struct qcow2_request *req, struct qcow2_place *place, u32 first, u32 *end)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
 	struct unmapped u = { .batch = qcow2_alloc_batch(&l->alloc) };
+	u32 n = l->h.subclusters, all = qcow2_subcluster_mask(0, n), i, mask;
 	struct qcow2_fault fault;
-	struct qcow2_cluster c;
-	u64 old, new, off;
+	struct qcow2_cluster c, old;
 	int err = 0;
-	u32 i;
 
 	if (!u.batch)
 		return -EBUSY;
-	*nr = min(*nr, place->left);
-	for (i = 0; i < *nr && !err; i++) {
-		err = qcow2_map_entry(&l->map, place, i, &c, &fault);
-		if (err) {
-			off = req->off + ((u64)i << l->h.cluster_bits);
-			err = qcow2_cow_bad_entry(l, off, &fault);
+	*end = min(*end, place->left * n);
+	for (i = 0; i * n < *end; i++) {
+		err = qcow2_map_entry(&l->map, place, i, &old, &fault);
+		mask = mask_in_cluster(&l->h, i, first, *end);
+		if (err || (old.compressed && mask != all)) {
+			*end = max(first, i * n);
 			break;
 		}
-		old = qcow2_map_raw(place, i);
-		new = new_entry(req, old, &c);
-		if (new == old)
+		c = old;
+		if (!change_cluster(req, mask, &c))
 			continue;
-		qcow2_map_set(&l->map, place, i, new);
-		if (!(new & QCOW2_ENTRY_OFFSET_MASK))
-			unmap_cluster(l, &u, &c);
+		qcow2_map_set(&l->map, place, i, &c);
+		if (!c.mapped)
+			unmap_cluster(l, &u, &old);
 	}
 	punch_data(l, &u);
 	qcow2_alloc_free(&l->alloc, u.batch);
 	qcow2_cow_entries_changed(l);
-	return err;
+	return err ? qcow2_cow_bad_entry(l, round_down(req->off, l->h.cluster_size) +
+					 ((u64)i << l->h.cluster_bits), &fault) : 0;
 }
 
-/* Clusters from @off to the end of what its L2 table maps. */
-static u64 clusters_in_table(const struct qcow2_layer *l, u64 off)
+/* Subclusters from @off to the end of what its L2 table maps. */
+static u64 left_in_table(const struct qcow2_layer *l, u64 off)
 {
-	u64 entries = 1ULL << l->h.l2_bits;
+	u64 reach = 1ULL << (l->h.l2_bits + l->h.cluster_bits);
 
-	return entries - (off >> l->h.cluster_bits & (entries - 1));
+	return (reach - (off & (reach - 1))) >> l->h.subcluster_bits;
 }
 
-/* @nr whole clusters at the cursor; (out) those that are done. */
-static int change_clusters(struct qcow2_request *req, u64 *nr)
+/* @nr whole subclusters at the cursor; (out) those that are done. */
+static int change_subclusters(struct qcow2_request *req, u64 *nr)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	u64 first = req->off >> l->h.cluster_bits;
+	u64 cluster = req->off >> l->h.cluster_bits;
+	u32 first = (req->off & (l->h.cluster_size - 1)) >> l->h.subcluster_bits;
+	u32 n = l->h.subclusters;
+	u32 end = min_t(u64, first + *nr, (u64)qcow2_alloc_max_frees(&l->alloc) * n);
 	bool backed = req->target->chain.nr > 1;
 	struct qcow2_claim c;
 	struct qcow2_place place;
-	u32 n = min_t(u64, *nr, qcow2_alloc_max_frees(&l->alloc));
+	u32 from, to;
 	int err;
 
 	if (qcow2_cow_too_many_dirty(l))
 		return -EBUSY;
-	if (!qcow2_cow_claim(req, &c, first, first + n - 1))
+	/* Whole clusters, since they may go. */
+	from = qcow2_is_mutant(PART_CLAIMED) ? first : 0;
+	to = qcow2_is_mutant(PART_CLAIMED) ? end : round_up(end, n);
+	if (!qcow2_cow_claim(req, &c, cluster * n + from, cluster * n + to - 1))
 		return QCOW2_PARKED;
-	err = qcow2_cow_hold(req, first, backed, &place);
+	err = qcow2_cow_hold(req, cluster, backed, &place);
 	if (!err) {
-		err = change_entries(req, &place, &n);
+		err = change_entries(req, &place, first, &end);
 		qcow2_map_put(&place);
-		*nr = n;
+		*nr = end - first;
 	} else if (err == -ENOENT) {
 		/* No table, nothing behind: all of it reads as zeros. */
-		*nr = min(*nr, clusters_in_table(l, req->off));
+		*nr = min(*nr, left_in_table(l, req->off));
 		err = 0;
 	}
 	qcow2_claim_release(&l->claims, &c);
@@ -174,25 +194,25 @@ static void skip(struct qcow2_request *req, u64 len)
 	req->left -= len;
 }
 
-/* Whole clusters at the cursor; the disk's last one counts as whole. */
-static u64 whole_clusters(const struct qcow2_request *req)
+/* Whole subclusters at the cursor; what lies behind the disk's end goes with its last one. */
+static u64 whole_subclusters(const struct qcow2_request *req)
 {
 	const struct qcow2_layer *l = qcow2_request_top(req);
-	u64 len = req->left;
+	u64 end = req->off + req->left;
 
-	if (req->off & (l->h.cluster_size - 1))
+	if (req->off & (l->h.subcluster_size - 1))
 		return 0;
-	if (req->off + len == l->size)
-		len = round_up(len, l->h.cluster_size);
-	return len >> l->h.cluster_bits;
+	if (end == l->size)
+		end = round_up(end, l->h.cluster_size);
+	return (end - req->off) >> l->h.subcluster_bits;
 }
 
-/* What lies within one cluster, of which the rest stays. */
+/* What lies within one subcluster, of which the rest stays, or within a compressed cluster. */
 static int change_piece(struct qcow2_request *req)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	u32 in_cluster = req->off & (l->h.cluster_size - 1);
-	u32 len = min_t(u64, req->left, l->h.cluster_size - in_cluster);
+	u32 in_subcluster = req->off & (l->h.subcluster_size - 1);
+	u32 len = min_t(u64, req->left, l->h.subcluster_size - in_subcluster);
 	bool zero = true;
 	int err = 0, gen;
 
@@ -219,14 +239,13 @@ static int change_all(struct qcow2_request *req)
 	if (req->op == QCOW2_DISCARD && l->h.version < 3 && req->target->chain.nr > 1)
 		return 0;
 	while (req->left && !err) {
-		nr = whole_clusters(req);
-		if (nr && entries) {
-			err = change_clusters(req, &nr);
-			if (!err)
-				skip(req, min(nr << l->h.cluster_bits, req->left));
-		} else {
+		nr = entries ? whole_subclusters(req) : 0;
+		if (nr)
+			err = change_subclusters(req, &nr);
+		if (!err && nr)
+			skip(req, min(nr << l->h.subcluster_bits, req->left));
+		else if (!err)
 			err = change_piece(req);
-		}
 	}
 	return err;
 }
@@ -241,11 +260,11 @@ static int change_raw(struct qcow2_request *req)
 	u64 off = req->off, end = off + req->left;
 	int err = -EOPNOTSUPP;
 
-	/* Of clusters, whole ones are given up; the disk's last one counts as whole. */
+	/* Of subclusters, whole ones are given up; the disk's last one counts as whole. */
 	if (req->op == QCOW2_DISCARD && l->format == QCOW2BLK_FORMAT_QCOW2) {
-		off = round_up(off, l->h.cluster_size);
+		off = round_up(off, l->h.subcluster_size);
 		if (end != l->size)
-			end = round_down(end, l->h.cluster_size);
+			end = round_down(end, l->h.subcluster_size);
 		if (off >= end)
 			return 0;
 	}

@@ -3,7 +3,7 @@
 # The file below fails: each operation of each kind, one after the other, for each kind of request
 # (tests/crash/faults.c). The store is tests/crash/recfs.
 # kernels: uml
-# timeout: 600
+# timeout: 900
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io losetup
 modprobe -q loop

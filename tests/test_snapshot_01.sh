@@ -128,6 +128,7 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	check "clusters of 64 KiB" scenario cluster_size=65536
 	check "clusters of 512 bytes" scenario cluster_size=512
 	check "version 2" scenario compat=0.10
+	check "subclusters" scenario extended_l2=on
 	check "refcounts of 4 bits" scenario refcount_bits=4,cluster_size=4096
 fi
 finish

@@ -32,6 +32,7 @@ enum {
 	OPT_LOAD_SNAPSHOT,
 	OPT_NO_PARTSCAN,
 	OPT_DEVICE,
+	OPT_REPAIR,
 	OPT_JSON,
 };
 
@@ -48,6 +49,7 @@ static const struct option long_options[] = {
 	{ "load-snapshot", required_argument, NULL, OPT_LOAD_SNAPSHOT },
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "device", required_argument, NULL, OPT_DEVICE },
+	{ "repair", no_argument, NULL, OPT_REPAIR },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ }
 };
@@ -191,6 +193,9 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 		if (!qcow2_node_parse(value, &o->device.index))
 			return bad_value("device", value, "a name like qcow0 is wanted");
 		return 0;
+	case OPT_REPAIR:
+		o->policy.repair = true;
+		return 0;
 	case OPT_JSON:
 		o->json = true;
 		return 0;
@@ -215,6 +220,8 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 		return qcow2_error_usage("attach",
 					 "--load-snapshot needs -r: a snapshot is not written");
 	o->policy.writable = !(o->device.flags & QCOW2BLK_F_READ_ONLY);
+	if (o->policy.repair && !o->policy.writable)
+		return qcow2_error_usage("attach", "--repair writes the image, which -r forbids");
 	return 0;
 }
 
@@ -255,31 +262,9 @@ static int find_parent(struct attach_options *o, struct qcow2_error *err)
 	return ret;
 }
 
-/* A layer that cannot be locked: is it a device of ours that has the lock? */
 static void explain_lock(const struct qcow2_layer *layer, struct qcow2_error *err)
 {
-	const struct qcow2_nl_device *device;
-	char path[QCOW2_NODE_NAME_LEN];
-	struct qcow2_devices devices;
-	struct qcow2_error ignored;
-	bool is_top, is_data, writable;
-
-	if (qcow2_devices_read(&devices, &ignored))
-		devices.count = 0;
-	for (device = devices.list; device < devices.list + devices.count; device++) {
-		if (!qcow2_device_has(device, &layer->st))
-			continue;
-		is_top = qcow2_device_is_of(device, &layer->st);
-		is_data = qcow2_device_has_data(device, &layer->st);
-		writable = (is_top || is_data) && !(device->flags & QCOW2BLK_F_READ_ONLY);
-		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-				"it is %s %s; detach that first%s",
-				is_top ? "attached as" :
-				is_data ? "the data file of" : "a backing file of",
-				qcow2_node_path(device->index, path),
-				writable ? "" : ", or attach it read-only with -r");
-	}
-	qcow2_devices_free(&devices);
+	qcow2_device_explain_lock(layer, ", or attach it read-only with -r", err);
 }
 
 static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
@@ -484,8 +469,10 @@ const struct qcow2_command qcow2_command_attach = {
 		"any disk; detach flushes.\n"
 		"\n"
 		"  -r, --read-only          the device cannot be written; the only way for images that\n"
-		"                           are dirty or corrupt, lie on a read-only file system, or\n"
-		"                           are being read by others\n"
+		"                           lie on a read-only file system or are being read by others\n"
+		"  --repair                 check the image first and mend it, if need be with qemu-img\n"
+		"                           check -r all; for one that is marked corrupt. A dirty one\n"
+		"                           (not closed cleanly) has its refcounts rebuilt anyway\n"
 		"  -f, --format FORMAT      qcow2 (the default) or raw; never guessed\n"
 		"  --backing-dir DIR        backing files may lie below DIR, not only below the\n"
 		"                           image's own directory; may be given several times\n"

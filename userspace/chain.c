@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "chain.h"
 #include "lock.h"
+#include "mend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -145,14 +146,12 @@ static int look_up(struct qcow2_layer *layer, enum kind kind, struct qcow2_error
 	return 0;
 }
 
-static int cannot_open(const struct qcow2_layer *layer, bool writable, const char *why,
-		       struct qcow2_error *err)
+static int cannot_open(const struct qcow2_layer *layer, bool writable, bool attach,
+		       const char *why, struct qcow2_error *err)
 {
-	if (!writable)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot open it: %s",
-				       why);
-	return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-			       "cannot open it for writing: %s; attach it read-only with -r", why);
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot open it%s: %s%s",
+			       writable ? " for writing" : "", why,
+			       writable && attach ? "; attach it read-only with -r" : "");
 }
 
 static const char *explain_open(int error, bool writable)
@@ -165,7 +164,8 @@ static const char *explain_open(int error, bool writable)
 }
 
 /* Size and write protection, which stat(2) does not tell. */
-static int look_at_device(struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
+static int look_at_device(struct qcow2_layer *layer, bool writable, bool attach,
+			  struct qcow2_error *err)
 {
 	int ro = 0;
 
@@ -173,12 +173,13 @@ static int look_at_device(struct qcow2_layer *layer, bool writable, struct qcow2
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
 				       "cannot get its size: %s", strerror(errno));
 	if (writable && ro)
-		return cannot_open(layer, true, "the block device is read-only", err);
+		return cannot_open(layer, true, attach, "the block device is read-only", err);
 	return 0;
 }
 
 /* Put a descriptor for I/O in the place of the O_PATH one, for the very same file. */
-static int open_file(struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
+static int open_file(struct qcow2_layer *layer, bool writable, bool attach,
+		     struct qcow2_error *err)
 {
 	int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
 	char link[64];
@@ -192,20 +193,23 @@ static int open_file(struct qcow2_layer *layer, bool writable, struct qcow2_erro
 	if (fd < 0 && errno == EPERM)		/* not the owner's */
 		fd = open(link, flags);
 	if (fd < 0)
-		return cannot_open(layer, writable, explain_open(errno, writable), err);
+		return cannot_open(layer, writable, attach, explain_open(errno, writable), err);
 	close(layer->fd);
 	layer->fd = fd;
 
 	layer->file_size = layer->st.st_size;
-	return S_ISBLK(layer->st.st_mode) ? look_at_device(layer, writable, err) : 0;
+	return S_ISBLK(layer->st.st_mode) ? look_at_device(layer, writable, attach, err) : 0;
 }
 
 static int lock(const struct qcow2_layer *layer, bool writable,
 		const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
-	int ret = qcow2_lock_take(layer->fd, layer->name,
-				  writable ? &qcow2_lock_writer : &qcow2_lock_reader, err);
+	const struct qcow2_lock_mode *mode = &qcow2_lock_reader;
+	int ret;
 
+	if (writable)
+		mode = policy->attach ? &qcow2_lock_writer : &qcow2_lock_repairer;
+	ret = qcow2_lock_take(layer->fd, layer->name, mode, err);
 	if (ret && policy->explain_lock)
 		policy->explain_lock(layer, err);
 	return ret;
@@ -274,16 +278,14 @@ static int check_data_new(const struct qcow2_chain *chain, const struct qcow2_la
 	return 0;
 }
 
-/* Refcounts that may be wrong are no base for handing out clusters. */
-static int check_state(const struct qcow2_layer *layer, bool writable, struct qcow2_error *err)
+/* Refcounts that may be wrong are no base for handing out clusters; reading needs none. */
+static int check_state(struct qcow2_layer *layer, bool writable,
+		       const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
 	uint64_t features = layer->image.header.incompatible_features;
 
-	if (writable && (features & (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT)))
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-				       "the image is %s, so it is not written; qemu-img check -r all mends it, or attach it read-only with -r",
-				       features & QCOW2_INCOMPAT_CORRUPT ? "marked corrupt" :
-				       "dirty (not closed cleanly)");
+	if (writable)
+		return qcow2_mend_before_writing(layer, policy->repair, err);
 	if (features & QCOW2_INCOMPAT_DIRTY)
 		qcow2_error_warn(layer->name, "the image is dirty (not closed cleanly); read-only use is safe, qemu-img check -r all mends it");
 	if (features & QCOW2_INCOMPAT_CORRUPT)
@@ -300,7 +302,7 @@ static int read_header(struct qcow2_layer *layer, bool writable,
 	ret = qcow2_image_read(layer->fd, layer->file_size, layer->name, &layer->image, err);
 	if (!ret && policy->attach)
 		ret = qcow2_image_check_supported(&layer->image, layer->name, err) ?:
-		      check_state(layer, writable, err);
+		      check_state(layer, writable, policy, err);
 	if (!ret)
 		ret = qcow2_image_string(&layer->image, &h->backing_file, layer->name,
 					 "backing file name", &layer->backing_name, err);
@@ -389,7 +391,8 @@ static int fill_data(struct qcow2_chain *chain, struct qcow2_layer *data, bool w
 	ret = data_path(layer, given, &data->name, err) ?: look_up(data, IS_DATA, err);
 	if (!ret && !given)
 		ret = check_place(chain, data, IS_DATA, layer->name, policy, err);
-	return ret ?: check_data_new(chain, data, true, err) ?: open_file(data, writable, err) ?:
+	return ret ?: check_data_new(chain, data, true, err) ?:
+	       open_file(data, writable, policy->attach, err) ?:
 	       lock(data, writable, policy, err);
 }
 
@@ -437,9 +440,9 @@ static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format
 		ret = check_place(chain, layer, IS_BACKING, layer[-1].name, policy, err) ?:
 		      check_new(chain, layer, err) ?: check_data_new(chain, layer, false, err);
 	if (!ret)
-		ret = open_file(layer, writable, err);
+		ret = open_file(layer, writable, policy->attach, err);
 	/* Locked before it is read: whoever writes it may change what it says. */
-	if (!ret && policy->attach)
+	if (!ret && (policy->attach || policy->check))
 		ret = lock(layer, writable, policy, err);
 	if (!ret && format == QCOW2BLK_FORMAT_QCOW2)
 		ret = read_header(layer, writable, policy, err);

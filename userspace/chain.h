@@ -78,8 +78,10 @@ struct qcow2_chain {
  * @data_file: names of the layers' external data files, where the user gives them; else NULL.
  * @attach: the chain is to be attached: layers are locked, and refused where the
  *	module cannot read them. Otherwise they are only looked at.
- * @writable: the top is to be written: it is opened and locked for that, and refused
- *	where its metadata cannot be trusted.
+ * @check: the top is to be checked: it is locked, but not refused for what it is.
+ * @writable: the top is to be written: it is opened and locked for that. If it is to be
+ *	attached, a dirty one is mended first, see qcow2_mend_before_writing().
+ * @repair: and one that is worse, too.
  * @explain_lock: where a layer cannot be locked: fill in a better error, if the caller
  *	knows who has it; or NULL.
  */
@@ -90,7 +92,9 @@ struct qcow2_chain_policy {
 	signed char backing_format[QCOW2BLK_MAX_LAYERS];
 	const char *data_file[QCOW2BLK_MAX_LAYERS];
 	bool attach;
+	bool check;
 	bool writable;
+	bool repair;
 	void (*explain_lock)(const struct qcow2_layer *layer, struct qcow2_error *err);
 };
 

@@ -9,6 +9,7 @@
  * @usage: its arguments, for the first line of help.
  * @summary: what it does, one line.
  * @help: the rest of what --help prints.
+ * @exits: what exit statuses mean, or NULL: what enum qcow2_exit says.
  * @run: runs it; argv[0] is the command's name. Returns enum qcow2_exit.
  */
 struct qcow2_command {
@@ -16,6 +17,7 @@ struct qcow2_command {
 	const char *usage;
 	const char *summary;
 	const char *help;
+	const char *exits;
 	int (*run)(int argc, char **argv);
 };
 
@@ -23,6 +25,7 @@ extern const struct qcow2_command qcow2_command_attach;
 extern const struct qcow2_command qcow2_command_detach;
 extern const struct qcow2_command qcow2_command_list;
 extern const struct qcow2_command qcow2_command_info;
+extern const struct qcow2_command qcow2_command_check;
 extern const struct qcow2_command qcow2_command_snapshot;
 
 #endif /* QCOW2CTL_COMMAND_H */

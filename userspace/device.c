@@ -63,6 +63,73 @@ bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *s
 	return false;
 }
 
+/* The file that is the top of a device: it must still have its name. */
+static int open_top_of(const struct qcow2_nl_device *device,
+		       const struct qcow2_chain_policy *policy, struct qcow2_chain *chain,
+		       struct qcow2_error *err)
+{
+	const struct qcow2_nl_layer *top = &device->layers[0];
+	char path[QCOW2_NODE_NAME_LEN];
+	int ret;
+
+	if (!device->nr_layers || !top->path)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED,
+				       qcow2_node_path(device->index, path),
+				       "only root sees its images; try sudo");
+	ret = qcow2_chain_open_top(chain, top->path, top->format, policy, err);
+	if (!ret && !qcow2_device_is_of(device, &chain->layer[0].st))
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, top->path,
+				      "another file has this name now; the attached one was moved or deleted");
+	return ret;
+}
+
+int qcow2_devices_open_image(const struct qcow2_devices *devices, const char *name,
+			     const struct qcow2_chain_policy *policy,
+			     const struct qcow2_nl_device **device, struct qcow2_chain *chain,
+			     struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+	int index;
+
+	*device = NULL;
+	chain->depth = 0;
+	if (!qcow2_node_parse(name, &index))
+		return qcow2_chain_open_top(chain, name, QCOW2BLK_FORMAT_QCOW2, policy, err);
+	*device = qcow2_devices_by_index(devices, index);
+	if (!*device)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, qcow2_node_path(index, path),
+				       "no such device; see qcow2ctl list");
+	return open_top_of(*device, policy, chain, err);
+}
+
+void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *otherwise,
+			       struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_devices devices;
+	struct qcow2_error ignored;
+	bool is_top, is_data, writable;
+	unsigned int i;
+
+	if (qcow2_devices_read(&devices, &ignored))
+		devices.count = 0;
+	for (i = 0; i < devices.count; i++) {
+		device = &devices.list[i];
+		if (!qcow2_device_has(device, &layer->st))
+			continue;
+		is_top = qcow2_device_is_of(device, &layer->st);
+		is_data = qcow2_device_has_data(device, &layer->st);
+		writable = (is_top || is_data) && !(device->flags & QCOW2BLK_F_READ_ONLY);
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				"it is %s %s; detach that first%s",
+				is_top ? "attached as" :
+				is_data ? "the data file of" : "a backing file of",
+				qcow2_node_path(device->index, path), writable ? "" : otherwise);
+	}
+	qcow2_devices_free(&devices);
+}
+
 static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
 {
 	struct json_object *o = json_object_new_object();

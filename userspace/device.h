@@ -3,6 +3,7 @@
 #ifndef QCOW2CTL_DEVICE_H
 #define QCOW2CTL_DEVICE_H
 
+#include "chain.h"
 #include "nl.h"
 
 #include <json-c/json.h>
@@ -58,6 +59,23 @@ int qcow2_devices_find(const struct qcow2_devices *devices, const char *name, in
 		       struct qcow2_error *err);
 
 /**
+ * qcow2_devices_open_image() - open the image that the user names, or that of a device
+ * @devices: all devices.
+ * @name: an image, or a device as qcow2_node_parse() knows them.
+ * @policy: see qcow2_chain_open_top().
+ * @device: (out) the device that was named, or NULL.
+ * @chain: (out) the top layer, to be given to qcow2_chain_close(), also on error. It is qcow2
+ *	where no device says otherwise.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is no such device or file, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_devices_open_image(const struct qcow2_devices *devices, const char *name,
+			     const struct qcow2_chain_policy *policy,
+			     const struct qcow2_nl_device **device, struct qcow2_chain *chain,
+			     struct qcow2_error *err);
+
+/**
  * qcow2_device_is_of() - is this file the top layer of a device?
  * @device: the device.
  * @st: the file.
@@ -83,6 +101,15 @@ bool qcow2_device_has_data(const struct qcow2_nl_device *device, const struct st
  * Return: true if so.
  */
 bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *st);
+
+/**
+ * qcow2_device_explain_lock() - a layer cannot be locked: is it a device of ours that has it?
+ * @layer: the layer.
+ * @otherwise: what else the user can do where the device only reads it: ", or ...".
+ * @err: filled in anew if so.
+ */
+void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *otherwise,
+			       struct qcow2_error *err);
 
 /**
  * qcow2_device_json() - describe a device

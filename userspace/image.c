@@ -30,6 +30,32 @@ ssize_t qcow2_image_pread(int fd, void *buf, size_t len, uint64_t off)
 	return done;
 }
 
+static int cannot_write(const char *file, struct qcow2_error *err)
+{
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, file, "cannot write it: %s",
+			       strerror(errno));
+}
+
+int qcow2_image_pwrite(int fd, const char *file, const void *buf, size_t len, uint64_t off,
+		       struct qcow2_error *err)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(fd, (const char *)buf + done, len - done, off + done);
+
+		if (n < 0 && errno != EINTR)
+			return cannot_write(file, err);
+		done += n < 0 ? 0 : n;
+	}
+	return 0;
+}
+
+int qcow2_image_fsync(int fd, const char *file, struct qcow2_error *err)
+{
+	return fsync(fd) ? cannot_write(file, err) : 0;
+}
+
 /* "FILE: FIELD VALUE WHY; REMEDY" */
 static int refuse(const char *file, const struct qcow2_fault *fault, struct qcow2_error *err)
 {
@@ -100,6 +126,17 @@ int qcow2_image_check_supported(const struct qcow2_image *image, const char *fil
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, file,
 			       "%s %llu, %s, %s; a newer qcow2blk may know it", UNKNOWN_FEATURE,
 			       (unsigned long long)fault.value, name, fault.why);
+}
+
+int qcow2_image_check_known(const struct qcow2_image *image, const char *file,
+			    struct qcow2_error *err)
+{
+	struct qcow2_fault fault;
+
+	if (!qcow2_header_unsupported(&image->header, &fault) ||
+	    strcmp(fault.field, UNKNOWN_FEATURE))
+		return 0;
+	return qcow2_image_check_supported(image, file, err);
 }
 
 int qcow2_image_string(const struct qcow2_image *image, const struct qcow2_span *span,

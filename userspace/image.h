@@ -31,6 +31,7 @@ struct qcow2_image {
  * @icount: instructions run; UINT64_MAX where that was not recorded.
  * @l1_size: entries in its L1 table.
  * @l1_table_offset: where that lies.
+ * @end: where the entry itself ends, from the start of the file.
  *
  * Section "Snapshots" of the specification. The numbers are as the image gives
  * them: nothing is done with them but showing.
@@ -46,6 +47,17 @@ struct qcow2_snapshot {
 	uint64_t icount;
 	uint32_t l1_size;
 	uint64_t l1_table_offset;
+	uint64_t end;
+};
+
+/**
+ * struct qcow2_bitmap - a persistent bitmap
+ * @entry: what the directory says.
+ * @name: terminated.
+ */
+struct qcow2_bitmap {
+	struct qcow2_bitmap_entry entry;
+	char *name;
 };
 
 /**
@@ -78,6 +90,17 @@ void qcow2_image_free(struct qcow2_image *image);
  */
 int qcow2_image_check_supported(const struct qcow2_image *image, const char *file,
 				struct qcow2_error *err);
+
+/**
+ * qcow2_image_check_known() - is all of this image known, if not supported by the module?
+ * @image: the image.
+ * @file: its name, for the error.
+ * @err: (out) filled in if there is an unknown incompatible feature.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_check_known(const struct qcow2_image *image, const char *file,
+			    struct qcow2_error *err);
 
 /**
  * qcow2_image_string() - a string of the header or an extension
@@ -119,6 +142,30 @@ int qcow2_image_snapshots(const struct qcow2_image *image, int fd, uint64_t file
 void qcow2_image_snapshots_free(struct qcow2_snapshot *snapshots, uint32_t count);
 
 /**
+ * qcow2_image_bitmaps() - read the bitmap directory
+ * @image: the image.
+ * @fd: its file.
+ * @file_size: bytes in it.
+ * @file: its name, for the error.
+ * @bitmaps: (out) to be given to qcow2_image_bitmaps_free(); NULL where there are none or on
+ *	error.
+ * @count: (out) how many.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_bitmaps(const struct qcow2_image *image, int fd, uint64_t file_size,
+			const char *file, struct qcow2_bitmap **bitmaps, uint32_t *count,
+			struct qcow2_error *err);
+
+/**
+ * qcow2_image_bitmaps_free() - release a list of bitmaps
+ * @bitmaps: the list or NULL.
+ * @count: how many.
+ */
+void qcow2_image_bitmaps_free(struct qcow2_bitmap *bitmaps, uint32_t count);
+
+/**
  * qcow2_image_pread() - pread(2) until all is there or the file ends
  * @fd: the file.
  * @buf: where to.
@@ -128,5 +175,29 @@ void qcow2_image_snapshots_free(struct qcow2_snapshot *snapshots, uint32_t count
  * Return: bytes read, less than @len only at the end of the file, or a negative errno.
  */
 ssize_t qcow2_image_pread(int fd, void *buf, size_t len, uint64_t off);
+
+/**
+ * qcow2_image_pwrite() - pwrite(2) until all is written
+ * @fd: the file.
+ * @file: its name, for the error.
+ * @buf: what.
+ * @len: bytes.
+ * @off: where to.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_pwrite(int fd, const char *file, const void *buf, size_t len, uint64_t off,
+		       struct qcow2_error *err);
+
+/**
+ * qcow2_image_fsync() - make what was written durable
+ * @fd: the file.
+ * @file: its name, for the error.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0 or QCOW2_EXIT_FAILED.
+ */
+int qcow2_image_fsync(int fd, const char *file, struct qcow2_error *err);
 
 #endif /* QCOW2CTL_IMAGE_H */

@@ -5,6 +5,7 @@
 #include "device.h"
 #include "node.h"
 #include "output.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -12,16 +13,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /*
  * All that is known of one image.
- * @broken: why the chain or the snapshot table cannot be followed; empty if it can.
+ * @broken: why the chain, the snapshot table or the bitmap directory cannot be followed;
+ *	empty if they can.
  * @device: where the user named a device, that one; else NULL.
  */
 struct info {
 	struct qcow2_chain chain;
 	struct qcow2_snapshot *snapshots;
+	struct qcow2_bitmap *bitmaps;
+	uint32_t nr_bitmaps;
 	struct qcow2_error broken;
 	struct qcow2_devices devices;
 	const struct qcow2_nl_device *device;
@@ -52,9 +55,38 @@ static bool has(const struct qcow2_header *h, uint64_t feature)
 	return h->incompatible_features & feature;
 }
 
-/* What only version 3 can say; v2 images have none of it. */
-static void add_v3(struct json_object *data, const struct qcow2_layer *layer)
+static struct json_object *bitmap_json(const struct qcow2_bitmap *bitmap)
 {
+	struct json_object *o = json_object_new_object();
+	struct json_object *flags = json_object_new_array();
+
+	if (bitmap->entry.flags & QCOW2_BITMAP_IN_USE)
+		json_object_array_add(flags, json_object_new_string("in-use"));
+	if (bitmap->entry.flags & QCOW2_BITMAP_AUTO)
+		json_object_array_add(flags, json_object_new_string("auto"));
+	json_object_object_add(o, "flags", flags);
+	qcow2_output_add_str(o, "name", bitmap->name);
+	qcow2_output_add_int(o, "granularity", 1ULL << bitmap->entry.granularity_bits);
+	return o;
+}
+
+static void add_bitmaps(struct json_object *data, const struct info *info)
+{
+	struct json_object *list;
+	uint32_t i;
+
+	if (!info->bitmaps)
+		return;
+	list = json_object_new_array();
+	for (i = 0; i < info->nr_bitmaps; i++)
+		json_object_array_add(list, bitmap_json(&info->bitmaps[i]));
+	json_object_object_add(data, "bitmaps", list);
+}
+
+/* What only version 3 can say; v2 images have none of it. */
+static void add_v3(struct json_object *data, const struct info *info)
+{
+	const struct qcow2_layer *layer = top_of(info);
 	const struct qcow2_header *h = header_of(layer);
 
 	qcow2_output_add_bool(data, "lazy-refcounts",
@@ -67,11 +99,12 @@ static void add_v3(struct json_object *data, const struct qcow2_layer *layer)
 		qcow2_output_add_bool(data, "data-file-raw",
 				      h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	}
+	add_bitmaps(data, info);
 }
 
-static struct json_object *format_specific(const struct qcow2_layer *layer)
+static struct json_object *format_specific(const struct info *info)
 {
-	const struct qcow2_header *h = header_of(layer);
+	const struct qcow2_header *h = header_of(top_of(info));
 	struct json_object *o = json_object_new_object();
 	struct json_object *data = json_object_new_object();
 	struct json_object *encrypt;
@@ -81,7 +114,7 @@ static struct json_object *format_specific(const struct qcow2_layer *layer)
 	if (h->version == 2)
 		qcow2_output_add_int(data, "refcount-bits", 16);
 	else
-		add_v3(data, layer);
+		add_v3(data, info);
 	if (h->crypt_method) {
 		encrypt = json_object_new_object();
 		qcow2_output_add_str(encrypt, "format",
@@ -107,34 +140,13 @@ static void add_backing(struct json_object *o, const struct qcow2_layer *layer)
 	free(path);
 }
 
-static struct json_object *snapshot_json(const struct qcow2_snapshot *s)
-{
-	struct json_object *o = json_object_new_object();
-
-	qcow2_output_add_str(o, "id", s->id);
-	qcow2_output_add_str(o, "name", s->name);
-	qcow2_output_add_int(o, "vm-state-size", s->vm_state_size);
-	qcow2_output_add_int(o, "date-sec", s->date_sec);
-	qcow2_output_add_int(o, "date-nsec", s->date_nsec);
-	qcow2_output_add_int(o, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
-	qcow2_output_add_int(o, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
-	if (s->icount != UINT64_MAX)
-		qcow2_output_add_int(o, "icount", s->icount);
-	return o;
-}
-
 static void add_snapshots(struct json_object *o, const struct info *info)
 {
-	const struct qcow2_header *h = header_of(top_of(info));
-	struct json_object *list;
-	uint32_t i;
+	uint32_t count = header_of(top_of(info))->nb_snapshots;
 
-	if (!info->snapshots)
-		return;
-	list = json_object_new_array();
-	for (i = 0; i < h->nb_snapshots; i++)
-		json_object_array_add(list, snapshot_json(&info->snapshots[i]));
-	json_object_object_add(o, "snapshots", list);
+	if (info->snapshots)
+		json_object_object_add(o, "snapshots",
+				       qcow2_snapshot_list_json(info->snapshots, count));
 }
 
 static struct json_object *chain_json(const struct info *info)
@@ -185,7 +197,7 @@ static void print_json(const struct info *info)
 			qcow2_output_add_bool(o, "encrypted", true);
 		add_backing(o, top);
 		add_snapshots(o, info);
-		json_object_object_add(o, "format-specific", format_specific(top));
+		json_object_object_add(o, "format-specific", format_specific(info));
 	}
 	qcow2_output_add_bool(o, "dirty-flag", h && has(h, QCOW2_INCOMPAT_DIRTY));
 	json_object_object_add(o, "chain", chain_json(info));
@@ -222,47 +234,12 @@ static void print_backing(const struct qcow2_layer *layer)
 	free(path);
 }
 
-enum column { ID, TAG, VM_SIZE, DATE, VM_CLOCK, NR_COLUMNS };
-
-static void fill_row(const struct qcow2_snapshot *s, char **cells)
-{
-	uint64_t ms = s->vm_clock_nsec / 1000000;
-	char size[QCOW2_OUTPUT_SIZE_LEN], date[64] = "?";
-	time_t seconds = s->date_sec;
-	struct tm tm;
-
-	if (localtime_r(&seconds, &tm))
-		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	cells[ID] = qcow2_output_cell("%s", s->id);
-	cells[TAG] = qcow2_output_cell("%s", s->name);
-	cells[VM_SIZE] = qcow2_output_cell("%s", qcow2_output_size(s->vm_state_size, size));
-	cells[DATE] = qcow2_output_cell("%s", date);
-	cells[VM_CLOCK] = qcow2_output_cell("%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64,
-					    ms / 3600000, ms / 60000 % 60, ms / 1000 % 60,
-					    ms % 1000);
-}
-
 static void print_snapshots(const struct info *info)
 {
-	static char *const headings[NR_COLUMNS] = {
-		"ID", "TAG", "VM SIZE", "DATE", "VM CLOCK",
-	};
-	uint32_t i, count = info->snapshots ? header_of(top_of(info))->nb_snapshots : 0;
-	char **cells;
-
-	if (!count)
+	if (!info->snapshots)
 		return;
-	cells = calloc((size_t)NR_COLUMNS * (count + 1), sizeof(*cells));
-	if (!cells)
-		qcow2_error_nomem();
-	memcpy(cells, headings, sizeof(headings));
-	for (i = 0; i < count; i++)
-		fill_row(&info->snapshots[i], cells + NR_COLUMNS * (i + 1));
 	puts("Snapshot list:");
-	qcow2_output_table(NR_COLUMNS, count + 1, cells);
-	for (i = NR_COLUMNS; i < NR_COLUMNS * (count + 1); i++)
-		free(cells[i]);
-	free(cells);
+	qcow2_snapshot_list_print(info->snapshots, header_of(top_of(info))->nb_snapshots);
 }
 
 static const char *yes(bool value)
@@ -270,8 +247,28 @@ static const char *yes(bool value)
 	return value ? "true" : "false";
 }
 
-static void print_specific(const struct qcow2_layer *layer)
+static void print_bitmaps(const struct info *info)
 {
+	uint32_t i;
+
+	if (info->bitmaps)
+		puts("    bitmaps:");
+	for (i = 0; i < info->nr_bitmaps; i++) {
+		const struct qcow2_bitmap *b = &info->bitmaps[i];
+		char size[QCOW2_OUTPUT_SIZE_LEN];
+
+		fputs("        ", stdout);
+		qcow2_output_text(stdout, b->name);
+		printf(": granularity %s%s%s\n",
+		       qcow2_output_size(1ULL << b->entry.granularity_bits, size),
+		       b->entry.flags & QCOW2_BITMAP_AUTO ? ", auto" : "",
+		       b->entry.flags & QCOW2_BITMAP_IN_USE ? ", in use (inconsistent)" : "");
+	}
+}
+
+static void print_specific(const struct info *info)
+{
+	const struct qcow2_layer *layer = top_of(info);
 	const struct qcow2_header *h = header_of(layer);
 
 	puts("Format specific information:");
@@ -291,6 +288,7 @@ static void print_specific(const struct qcow2_layer *layer)
 	if (has(h, QCOW2_INCOMPAT_DATA_FILE))
 		printf("    data file raw: %s\n",
 		       yes(h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW));
+	print_bitmaps(info);
 	printf("    corrupt: %s\n", yes(has(h, QCOW2_INCOMPAT_CORRUPT)));
 	printf("    extended l2: %s\n", yes(has(h, QCOW2_INCOMPAT_EXTL2)));
 }
@@ -347,59 +345,32 @@ static void print_human(const struct info *info)
 			puts("cleanly shut down: no");
 		print_backing(top);
 		print_snapshots(info);
-		print_specific(top);
+		print_specific(info);
 	}
 	print_chain(info);
 	print_attached(info);
 }
 
-/* The image to look at: @name itself, or the top of the device that it names. */
-static int find_image(struct info *info, const char *name, const char **image,
-		      enum qcow2blk_format *format, struct qcow2_error *err)
-{
-	char path[QCOW2_NODE_NAME_LEN];
-	int index;
-
-	*image = name;
-	*format = QCOW2BLK_FORMAT_QCOW2;
-	if (!qcow2_node_parse(name, &index))
-		return 0;
-	info->device = qcow2_devices_by_index(&info->devices, index);
-	qcow2_node_path(index, path);
-	if (!info->device)
-		return qcow2_error_set(err, QCOW2_EXIT_USAGE, path,
-				       "no such device; see qcow2ctl list");
-	if (!info->device->nr_layers || !info->device->layers[0].path)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
-				       "only root sees its images; try sudo");
-	*image = info->device->layers[0].path;
-	*format = info->device->layers[0].format;
-	return 0;
-}
-
 static int read_image(struct info *info, const char *name, struct qcow2_error *err)
 {
 	struct qcow2_chain_policy policy;
-	enum qcow2blk_format format;
 	const struct qcow2_layer *top;
-	const char *image;
 	int ret;
 
 	qcow2_chain_policy_init(&policy);
-	ret = find_image(info, name, &image, &format, err) ?:
-	      qcow2_chain_open_top(&info->chain, image, format, &policy, err);
+	ret = qcow2_devices_open_image(&info->devices, name, &policy, &info->device, &info->chain,
+				       err);
 	if (ret)
 		return ret;
 	top = top_of(info);
-	if (info->device && !qcow2_device_is_of(info->device, &top->st))
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, image,
-				       "another file has this name now; the attached one was moved or deleted");
 
 	/* What was attached, was allowed then. */
 	policy.anywhere = info->device;
 	if (header_of(top) &&
-	    qcow2_image_snapshots(&top->image, top->fd, top->file_size, image,
-				  &info->snapshots, &info->broken))
+	    (qcow2_image_snapshots(&top->image, top->fd, top->file_size, top->name,
+				   &info->snapshots, &info->broken) ||
+	     qcow2_image_bitmaps(&top->image, top->fd, top->file_size, top->name,
+				 &info->bitmaps, &info->nr_bitmaps, &info->broken)))
 		return 0;
 	qcow2_chain_open_backing(&info->chain, &policy, &info->broken);
 	return 0;
@@ -424,6 +395,7 @@ static int show(const char *name, bool json)
 	}
 	qcow2_image_snapshots_free(info.snapshots, info.snapshots ?
 				   header_of(top_of(&info))->nb_snapshots : 0);
+	qcow2_image_bitmaps_free(info.bitmaps, info.nr_bitmaps);
 	qcow2_chain_close(&info.chain);
 	qcow2_devices_free(&info.devices);
 	return ret;

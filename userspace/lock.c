@@ -12,17 +12,27 @@
 const struct qcow2_lock_mode qcow2_lock_reader = {
 	.held = QCOW2_PERM_CONSISTENT_READ,
 	.unshared = QCOW2_PERM_WRITE | QCOW2_PERM_RESIZE,
+	.otherwise = "",
 };
 
 const struct qcow2_lock_mode qcow2_lock_writer = {
 	.held = QCOW2_PERM_CONSISTENT_READ | QCOW2_PERM_WRITE | QCOW2_PERM_RESIZE,
 	.unshared = QCOW2_PERM_WRITE | QCOW2_PERM_RESIZE,
+	.otherwise = ", or attach it with -r",
 };
 
-static int in_use(const char *file, const char *how, struct qcow2_error *err)
+const struct qcow2_lock_mode qcow2_lock_repairer = {
+	.held = QCOW2_PERM_CONSISTENT_READ | QCOW2_PERM_WRITE | QCOW2_PERM_RESIZE,
+	.unshared = QCOW2_PERM_WRITE | QCOW2_PERM_RESIZE,
+	.otherwise = "",
+};
+
+static int in_use(const char *file, const char *how, const char *otherwise,
+		  struct qcow2_error *err)
 {
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, file,
-			       "in use by another process (a VM?) that %s", how);
+			       "in use by another process (a VM?) that %s; stop that first%s",
+			       how, otherwise);
 }
 
 static int no_locks(const char *file, int error, struct qcow2_error *err)
@@ -41,11 +51,11 @@ static int take(int fd, const char *file, off_t byte, struct qcow2_error *err)
 	if (!fcntl(fd, F_OFD_SETLK, &lock))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return in_use(file, "has locked it; stop that first", err);
+		return in_use(file, "has locked it", "", err);
 	return no_locks(file, errno, err);
 }
 
-static int test(int fd, const char *file, off_t byte, const char *how,
+static int test(int fd, const char *file, off_t byte, const char *how, const char *otherwise,
 		struct qcow2_error *err)
 {
 	struct flock lock = {
@@ -54,17 +64,17 @@ static int test(int fd, const char *file, off_t byte, const char *how,
 
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return no_locks(file, errno, err);
-	return lock.l_type == F_UNLCK ? 0 : in_use(file, how, err);
+	return lock.l_type == F_UNLCK ? 0 : in_use(file, how, otherwise, err);
 }
 
 int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode,
 		    struct qcow2_error *err)
 {
 	static const char *const refusals[NR_PERMS] = {
-		"allows no other to read it; stop that first",
-		"allows no other to write it; stop that first, or attach it with -r",
-		"allows no other to write it; stop that first, or attach it with -r",
-		"allows no other to resize it; stop that first, or attach it with -r",
+		"allows no other to read it",
+		"allows no other to write it",
+		"allows no other to write it",
+		"allows no other to resize it",
 	};
 	unsigned int i;
 	int ret = 0;
@@ -78,9 +88,17 @@ int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode
 	/* A writer holds and unshares: say that it writes, which tells more. */
 	for (i = 0; i < NR_PERMS && !ret; i++)
 		if (mode->unshared & (1U << i))
-			ret = test(fd, file, BYTE_HELD + i, "writes it; stop that first", err);
+			ret = test(fd, file, BYTE_HELD + i, "writes it", "", err);
 	for (i = 0; i < NR_PERMS && !ret; i++)
 		if (mode->held & (1U << i))
-			ret = test(fd, file, BYTE_UNSHARED + i, refusals[i], err);
+			ret = test(fd, file, BYTE_UNSHARED + i, refusals[i],
+				   i ? mode->otherwise : "", err);
 	return ret;
+}
+
+void qcow2_lock_release(int fd)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	fcntl(fd, F_OFD_SETLK, &lock);
 }

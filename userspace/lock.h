@@ -25,15 +25,18 @@
  * struct qcow2_lock_mode - what a layer does with its file and lets others do
  * @held: permissions that it uses.
  * @unshared: permissions that nobody else may have meanwhile.
+ * @otherwise: how to do without, for the error of one who may not write: "; or ...".
  */
 struct qcow2_lock_mode {
 	unsigned int held;
 	unsigned int unshared;
+	const char *otherwise;
 };
 
-/* A layer that is only read; the top of a writable device. */
+/* A layer that is only read; the top of a writable device; an image that is mended. */
 extern const struct qcow2_lock_mode qcow2_lock_reader;
 extern const struct qcow2_lock_mode qcow2_lock_writer;
+extern const struct qcow2_lock_mode qcow2_lock_repairer;
 
 /**
  * qcow2_lock_take() - lock an image
@@ -47,5 +50,11 @@ extern const struct qcow2_lock_mode qcow2_lock_writer;
  */
 int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode,
 		    struct qcow2_error *err);
+
+/**
+ * qcow2_lock_release() - give up all locks of an image
+ * @fd: the open image.
+ */
+void qcow2_lock_release(int fd);
 
 #endif /* QCOW2CTL_LOCK_H */

@@ -11,8 +11,11 @@ static const struct qcow2_command *const commands[] = {
 	&qcow2_command_detach,
 	&qcow2_command_list,
 	&qcow2_command_info,
+	&qcow2_command_check,
 	&qcow2_command_snapshot,
 };
+
+#define EXITS		"0 done, 1 wrong usage or not found, 2 refused or failed."
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(*commands))
 
@@ -28,7 +31,7 @@ static int print_help(void)
 	     "  --help     this text; after a command, more about that\n"
 	     "  --version  the version\n"
 	     "\n"
-	     "Exit status: 0 done, 1 wrong usage or not found, 2 refused or failed.");
+	     "Exit status: " EXITS);
 	return QCOW2_EXIT_DONE;
 }
 
@@ -42,11 +45,11 @@ static int print_command_help(const struct qcow2_command *command)
 {
 	printf("Usage: qcow2ctl %s %s\n%s.\n\n%s", command->name, command->usage,
 	       command->summary, command->help);
-	puts("\n"
-	     "  --help                   this text\n"
-	     "  --version                the version\n"
-	     "\n"
-	     "Exit status: 0 done, 1 wrong usage or not found, 2 refused or failed.");
+	printf("\n"
+	       "  --help                   this text\n"
+	       "  --version                the version\n"
+	       "\n"
+	       "Exit status: %s\n", command->exits ? command->exits : EXITS);
 	return QCOW2_EXIT_DONE;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qcow2ctl snapshot create, apply, delete: the kernel does it, between a freeze and a thaw. */
-#include "command.h"
 #include "device.h"
 #include "node.h"
+#include "snapshot.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -65,7 +65,7 @@ static int find_op(const char *word)
 	return -1;
 }
 
-static int run(int argc, char **argv)
+int qcow2_snapshot_change(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "force", no_argument, NULL, 'f' },
@@ -73,40 +73,18 @@ static int run(int argc, char **argv)
 	};
 	struct qcow2_error err;
 	struct change c = { };
-	int opt, op;
+	int opt, op = find_op(argv[0]);
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt != 'f')
 			return qcow2_error_usage("snapshot", NULL);
 		c.flags = QCOW2BLK_F_FORCE;
 	}
-	if (argc - optind != 3)
-		return qcow2_error_usage("snapshot",
-					 "give create, apply or delete, a DEVICE or IMAGE, and a NAME");
-	op = find_op(argv[optind]);
-	if (op < 0)
-		return qcow2_error_usage("snapshot", "unknown: '%s'", argv[optind]);
+	if (argc - optind != 2)
+		return qcow2_error_usage("snapshot", "%s: give a DEVICE or IMAGE, and a NAME",
+					 argv[0]);
 	c.op = op;
-	c.device = argv[optind + 1];
-	c.name = argv[optind + 2];
+	c.device = argv[optind];
+	c.name = argv[optind + 1];
 	return change(&c, &err) ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
 }
-
-const struct qcow2_command qcow2_command_snapshot = {
-	.name = "snapshot",
-	.usage = "create|apply|delete [--force] DEVICE|IMAGE NAME",
-	.summary = "Create, apply or delete an internal snapshot",
-	.help =
-		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device; writable. NAME is\n"
-		"new for create; for the others it may be the snapshot's ID as well.\n"
-		"\n"
-		"create: the disk as it is now becomes a snapshot. File systems mounted from it are\n"
-		"frozen meanwhile, as far as this process sees them.\n"
-		"apply: the disk becomes what the snapshot is; what was written since is lost, unless\n"
-		"another snapshot has it. Refused while the disk is in use.\n"
-		"delete: forget it; space that only it had is given back.\n"
-		"\n"
-		"  --force                  apply although the disk is in use: whoever uses it sees\n"
-		"                           it change underneath, which file systems do not survive\n",
-	.run = run,
-};

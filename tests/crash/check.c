@@ -142,7 +142,7 @@ static void check_data(struct walk *w, uint64_t entry, const struct qcow2_cluste
 	if (qcow2_check_place(w->h, c, guest_off, &why))
 		fault(w->check, &w->check->strict, "%s: %llx", why.sentence,
 		      (unsigned long long)entry);
-	if (qcow2_cluster_is_allocated(c) && !(entry & QCOW2_ENTRY_COPIED))
+	if (c->mapped && !(entry & QCOW2_ENTRY_COPIED))
 		corrupt(w, "an L2 entry of a data file without COPIED: %llx",
 			(unsigned long long)entry);
 }
@@ -154,31 +154,36 @@ static void walk_l2(struct walk *w, uint64_t l2_off, uint64_t guest_off, bool ac
 	struct qcow2_cluster c;
 	struct qcow2_fault why;
 
-	for (uint64_t off = l2_off; off < l2_off + w->h->cluster_size; off += 8) {
-		uint64_t entry = image_be64(w->img, off);
+	for (uint64_t off = l2_off; off < l2_off + w->h->cluster_size; off += w->h->l2_entry_size) {
+		struct qcow2_l2_entry entry = image_l2_entry(w->img, w->h, off);
 
-		if (!entry)
+		if (!entry.word && !entry.bitmap)
 			continue;
 		if (qcow2_l2_decode(w->h, entry, &c, &why)) {
-			bool lenient = w->h->version < 3 && entry & QCOW2_ENTRY_ZERO;
+			/* These QEMU does not mind. */
+			bool lenient = entry.word & QCOW2_ENTRY_ZERO &&
+				       !(entry.word & QCOW2_L2_RESERVED_MASK) &&
+				       (w->h->version < 3 || w->h->subclusters > 1);
 
 			fault(w->check, lenient ? &w->check->strict : &w->check->corruptions,
-			      "%s: %llx", why.sentence, (unsigned long long)entry);
+			      "%s: %llx %llx", why.sentence, (unsigned long long)entry.word,
+			      (unsigned long long)entry.bitmap);
 			continue;
 		}
 		if (qcow2_has_data_file(w->h)) {
-			check_data(w, entry, &c, guest_off + ((off - l2_off) / 8 << w->h->cluster_bits));
-		} else if (c.type == QCOW2_CLUSTER_COMPRESSED) {
+			check_data(w, entry.word, &c, guest_off +
+				   ((off - l2_off) / w->h->l2_entry_size << w->h->cluster_bits));
+		} else if (c.compressed) {
 			uint64_t start = c.host_off & ~(uint64_t)(SECTOR - 1);
 
-			if (entry & QCOW2_ENTRY_COPIED)
+			if (entry.word & QCOW2_ENTRY_COPIED)
 				corrupt(w, "COPIED in a compressed entry: %llx",
-					(unsigned long long)entry);
+					(unsigned long long)entry.word);
 			refer(w, start, c.host_off + c.csize - start, USE_COMPRESSED);
-		} else if (c.host_off) {
+		} else if (c.mapped) {
 			refer(w, c.host_off, w->h->cluster_size, use);
 			if (active)
-				check_copied(w, entry, c.host_off, "an L2");
+				check_copied(w, entry.word, c.host_off, "an L2");
 		}
 	}
 }
@@ -210,12 +215,17 @@ static void walk_l1(struct walk *w, uint64_t l1_off, uint64_t entries, bool acti
 
 /**
  * struct snapshot - what an entry of the snapshot table says
+ * @size: of its disk; 0 where the entry does not say.
+ * @name, @name_len: where its name is.
  * @next: where the next one begins.
  * @end: where this one ends.
  */
 struct snapshot {
 	uint64_t l1_off;
 	uint64_t l1_entries;
+	uint64_t size;
+	uint64_t name;
+	uint64_t name_len;
 	uint64_t next;
 	uint64_t end;
 };
@@ -223,11 +233,14 @@ struct snapshot {
 static void read_snapshot(const struct image *img, uint64_t off, struct snapshot *s)
 {
 	uint64_t sizes = image_be64(img, off + 8);
-	uint64_t name_lens = (sizes >> 16 & 0xffff) + (sizes & 0xffff);
+	uint64_t extra = (uint32_t)image_be64(img, off + 32);
 
 	s->l1_off = image_be64(img, off);
 	s->l1_entries = sizes >> 32;
-	s->end = off + 40 + (uint32_t)image_be64(img, off + 32) + name_lens;
+	s->size = extra < 16 ? 0 : image_be64(img, off + 48) / SECTOR * SECTOR;
+	s->name = off + 40 + extra + (sizes >> 16 & 0xffff);
+	s->name_len = sizes & 0xffff;
+	s->end = s->name + s->name_len;
 	s->next = (s->end + 7) & ~7ULL;
 }
 
@@ -370,11 +383,10 @@ static void visit_l2(const struct image *img, const struct qcow2_header *h, uint
 	struct qcow2_fault why;
 
 	visit(data, l2_off, h->cluster_size);
-	for (uint64_t off = l2_off; off < l2_off + h->cluster_size; off += 8) {
-		if (qcow2_l2_decode(h, image_be64(img, off), &c, &why) || !c.host_off)
+	for (uint64_t off = l2_off; off < l2_off + h->cluster_size; off += h->l2_entry_size) {
+		if (qcow2_l2_decode(h, image_l2_entry(img, h, off), &c, &why) || !c.mapped)
 			continue;
-		visit(data, c.host_off,
-		      c.type == QCOW2_CLUSTER_COMPRESSED ? c.csize : h->cluster_size);
+		visit(data, c.host_off, c.compressed ? c.csize : h->cluster_size);
 	}
 }
 
@@ -397,4 +409,26 @@ void check_snapshot_ranges(const struct image *img, const struct qcow2_header *h
 				visit_l2(img, h, l2_off, visit, data);
 		}
 	}
+}
+
+unsigned int check_list_snapshots(const struct image *img, const struct qcow2_header *h,
+				  struct check_snapshot *list, unsigned int max)
+{
+	uint64_t off = h->snapshots_offset;
+	struct snapshot s;
+	unsigned int i;
+
+	for (i = 0; i < h->nb_snapshots && i < max; i++, off = s.next) {
+		size_t room = sizeof(list[i].name) - 1;
+
+		read_snapshot(img, off, &s);
+		memset(list[i].name, 0, sizeof(list[i].name));
+		image_read(img, s.name, list[i].name, s.name_len < room ? s.name_len : room);
+		list[i].header = *h;
+		list[i].header.l1_table_offset = s.l1_off;
+		list[i].header.l1_size = s.l1_entries;
+		if (s.size)
+			list[i].header.size = s.size;
+	}
+	return i;
 }

@@ -42,4 +42,18 @@ bool check_header(struct check *c, const struct image *img);
 void check_snapshot_ranges(const struct image *img, const struct qcow2_header *h,
 			   void (*visit)(void *data, uint64_t off, uint64_t len), void *data);
 
+/**
+ * struct check_snapshot - an entry of the snapshot table
+ * @name: as much of it as there is room for.
+ * @header: the image's, as if the snapshot were the disk.
+ */
+struct check_snapshot {
+	char name[32];
+	struct qcow2_header header;
+};
+
+/* Those of a table that is whole, @max at most. Return: how many. */
+unsigned int check_list_snapshots(const struct image *img, const struct qcow2_header *h,
+				  struct check_snapshot *list, unsigned int max);
+
 #endif

@@ -18,10 +18,12 @@
  *	- qemu-img check finds no error, and no leak unless the device was stopped or the fault was
  *	  met while it went away
  *	- want of memory below is nobody's error
+ *	- a snapshot is created, applied or deleted wholly or not at all, and holds what it should
  * until the fault is not reached any more.
  *
  *	--direct-io auto|on|off
- *	--few		one errno for each kind of operation
+ *	--few		one errno for each kind of operation; so it is for snapshots in any case,
+ *			which take many, but not with --only
  *	--only NAME	this request
  *	--how ERRNO	this errno
  *	--part I/N	each Nth of all that, for N processes
@@ -40,6 +42,7 @@
 
 #include "check.h"
 #include "events.h"
+#include "guest.h"
 #include "qemu.h"
 #include "rig.h"
 
@@ -51,7 +54,11 @@
 #define MARK	(1000 * KIB)	/* where no request goes */
 #define ALIGN	4096
 
-enum request_kind { WRITE, DISCARD, ZEROES };
+enum request_kind { WRITE, DISCARD, ZEROES, CREATE, APPLY, DELETE };
+
+/* A snapshot that the image has, and one that is created. */
+#define OLD_SNAPSHOT	"before"
+#define NEW_SNAPSHOT	"new"
 
 /* A request, and whether the fault comes before it or only at detach. Zones: see the script. */
 static const struct request {
@@ -73,6 +80,9 @@ static const struct request {
 	{ "discard-shared", DISCARD, 64 * KIB, 64 * KIB, false, false },
 	{ "zeroes", ZEROES, 512, 127 * KIB, false, false },
 	{ "zeroes-copy", ZEROES, 256 * KIB + 512, 3 * KIB, false, false },
+	{ "create", CREATE, 0, 0, false, false },
+	{ "apply", APPLY, 0, SIZE, false, false },
+	{ "delete", DELETE, 0, 0, false, false },
 	{ "detach", WRITE, 320 * KIB, 64 * KIB, true, false },
 	{ "detach-discard", DISCARD, 0, 128 * KIB, true, false },
 	{ "refill", WRITE, 256 * KIB + 512, 700 * KIB, false, true },
@@ -121,6 +131,7 @@ static uint8_t direct_io;
 static char *image_data;
 static size_t image_size;
 static unsigned char *held, *meant, *got;	/* the disk: as before, as meant, as read */
+static unsigned char *snapshot;			/* what OLD_SNAPSHOT holds */
 static unsigned int trial_count, hit_count, failed_count, stopped_count, errno_count;
 
 static void __attribute__((format(printf, 2, 3))) fail(struct trial *t, const char *format, ...)
@@ -235,12 +246,21 @@ static int send(const struct trial *t, enum request_kind kind, uint64_t off, uin
 	uint64_t range[2] = { off, len };
 	ssize_t done;
 
-	if (kind == DISCARD)
+	switch (kind) {
+	case DISCARD:
 		return ioctl(t->disk, BLKDISCARD, range) ? -errno : 0;
-	if (kind == ZEROES)
+	case ZEROES:
 		return ioctl(t->disk, BLKZEROOUT, range) ? -errno : 0;
-	done = pwrite(t->disk, meant + off, len, off);
-	return done < 0 ? -errno : done == (ssize_t)len ? 0 : -EIO;
+	case CREATE:
+		return rig_snapshot(t->index, QCOW2BLK_SNAPSHOT_CREATE, NEW_SNAPSHOT);
+	case APPLY:
+		return rig_snapshot(t->index, QCOW2BLK_SNAPSHOT_APPLY, OLD_SNAPSHOT);
+	case DELETE:
+		return rig_snapshot(t->index, QCOW2BLK_SNAPSHOT_DELETE, OLD_SNAPSHOT);
+	default:
+		done = pwrite(t->disk, meant + off, len, off);
+		return done < 0 ? -errno : done == (ssize_t)len ? 0 : -EIO;
+	}
 }
 
 static int flush(const struct trial *t)
@@ -258,6 +278,9 @@ static void compare(struct trial *t, const char *when, bool is_done)
 		fail(t, "%s: reading: %s", when, strerror(-err));
 		return;
 	}
+	/* A snapshot is applied whole, or not at all. */
+	if (r->kind == APPLY && memcmp(got, meant, SIZE) && (is_done || memcmp(got, held, SIZE)))
+		fail(t, "%s: the disk is neither what it was nor the snapshot", when);
 	for (uint64_t off = 0; off < SIZE; off += SECTOR) {
 		bool may_be_old = off >= r->off && off < r->off + r->len && !is_done;
 
@@ -302,6 +325,8 @@ static void prepare(struct trial *t)
 	memcpy(held, meant, SIZE);
 	if (t->r->kind == WRITE)
 		change(meant, t->r->off, t->r->len);
+	else if (t->r->kind == APPLY)
+		memcpy(meant, snapshot, SIZE);
 	else
 		memset(meant + t->r->off, 0, t->r->len);
 }
@@ -352,13 +377,14 @@ static void check_running(struct trial *t)
 	struct events ev;
 
 	events_take(&ev, t->index);
-	if (t->err == -ENOSPC && !ev.count[QCOW2BLK_EVENT_ENOSPC] &&
+	if (t->r->kind < CREATE && t->err == -ENOSPC && !ev.count[QCOW2BLK_EVENT_ENOSPC] &&
 	    !strcmp(t->fault->op, "fallocate"))
 		fail(t, "ENOSPC, and no event says so");
 	if (ev.count[QCOW2BLK_EVENT_STOPPED])
 		fail(t, "an event says that writing has stopped, the flag does not");
 	/* The request again, then what was not allocated before. */
-	t->err = send(t, t->r->kind, t->r->off, t->r->len);
+	if (t->err || t->r->kind < CREATE)
+		t->err = send(t, t->r->kind, t->r->off, t->r->len);
 	if (t->err)
 		fail(t, "it fails again: %s", strerror(-t->err));
 	change_durably(t, 400 * KIB, 8 * KIB, "afterwards");
@@ -397,6 +423,48 @@ static void go_away(struct trial *t)
 	}
 }
 
+static void check_snapshot(struct trial *t, const struct image *img, const struct base *below,
+			   const struct check_snapshot *found, const unsigned char *want)
+{
+	static uint32_t ids[SIZE / SECTOR];
+
+	guest_read(img, &found->header, below, ids);
+	for (uint64_t i = 0; i < SIZE / SECTOR; i++) {
+		if (memcmp(contents[ids[i]].data, want + i * SECTOR, SECTOR)) {
+			fail(t, "snapshot %s: sector %llu is wrong", found->name,
+			     (unsigned long long)i);
+			return;
+		}
+	}
+}
+
+/* Each is there or not, as it should be; after an error that stopped the device nobody knows. */
+static void check_snapshots(struct trial *t, const struct image *img, const struct check *c)
+{
+	bool unknown = t->stopped && t->err, has_old = false, has_new = false;
+	struct check_snapshot list[8];
+	struct base below;
+	unsigned int count;
+
+	if (!base_load(&below, base))
+		die("%s: %m", base);
+	count = check_list_snapshots(img, &c->header, list, ARRAY_SIZE(list));
+	for (unsigned int i = 0; i < count; i++) {
+		if (!strcmp(list[i].name, OLD_SNAPSHOT)) {
+			has_old = true;
+			check_snapshot(t, img, &below, &list[i], snapshot);
+		} else if (!strcmp(list[i].name, NEW_SNAPSHOT)) {
+			has_new = true;
+			check_snapshot(t, img, &below, &list[i], held);
+		}
+	}
+	if (t->r->kind == DELETE ? has_old && !unknown : !has_old)
+		fail(t, "the old snapshot is%s there", has_old ? "" : " not");
+	if (t->r->kind == CREATE ? !has_new && !unknown : has_new)
+		fail(t, "the new snapshot is%s there", has_new ? "" : " not");
+	free(below.ids);
+}
+
 /* What qemu-img check would say, in a tenth of the time. */
 static void check_quickly(struct trial *t)
 {
@@ -412,7 +480,10 @@ static void check_quickly(struct trial *t)
 	if (!c.opens || c.corruptions || c.strict || (c.leaks && !t->may_leak))
 		fail(t, "%u corruptions, %u clusters used twice, %u leaks: %s", c.corruptions,
 		     c.strict, c.leaks, c.what);
+	else
+		check_snapshots(t, &img, &c);
 	image_free(&img);
+	guest_forget();
 	contents_free();
 }
 
@@ -526,6 +597,18 @@ static void learn_content(void)
 	rig_detach(t.index);
 }
 
+/* The base, but for two zones: see the script. */
+static void learn_snapshot(void)
+{
+	int fd = open(base, O_RDONLY | O_CLOEXEC);
+
+	snapshot = malloc(SIZE);
+	if (!snapshot || rig_pread(fd, snapshot, SIZE, 0))
+		die("%s: %m", base);
+	memset(snapshot, 1, 128 * KIB);
+	close(fd);
+}
+
 static void load_image(void)
 {
 	int fd = open(image, O_RDONLY | O_CLOEXEC);
@@ -587,13 +670,14 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	events_start();
 	load_image();
+	learn_snapshot();
 	learn_content();
 	for (size_t i = 0; i < ARRAY_SIZE(requests) * ARRAY_SIZE(faults); i++) {
 		const struct request *r = &requests[i / ARRAY_SIZE(faults)];
 		const struct fault *fault = &faults[i % ARRAY_SIZE(faults)];
 
 		if ((only ? !strcmp(only, r->name) : i % parts == part && !r->is_extra) &&
-		    !(few && fault->is_more) && (!only_how || !strcmp(only_how, fault->how)))
+		    !((few || (r->kind >= CREATE && !only)) && fault->is_more) && (!only_how || !strcmp(only_how, fault->how)))
 			run_all(r, fault);
 	}
 	printf("%u trials, %u met their fault, %u got an errno, %u stopped, %u failed\n",

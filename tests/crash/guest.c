@@ -131,10 +131,13 @@ static void read_file(const struct image *img, uint64_t off, uint32_t *ids, uint
 		ids[i] = sector + i < img->sectors ? img->ids[sector + i] : CONTENT_ZEROS;
 }
 
+/* @count sectors from the start of a cluster, which is at @sector of the disk. */
 static void read_cluster(const struct image *img, const struct qcow2_header *h,
-			 const struct base *base, uint64_t entry, uint64_t sector, uint32_t *ids,
-			 uint64_t count)
+			 const struct base *base, struct qcow2_l2_entry entry, uint64_t sector,
+			 uint32_t *ids, uint64_t count)
 {
+	const struct image *data = qcow2_has_data_file(h) ? img->data : img;
+	uint64_t step = h->subcluster_size / SECTOR;
 	struct qcow2_cluster c;
 	struct qcow2_fault why;
 	uint32_t first;
@@ -143,21 +146,24 @@ static void read_cluster(const struct image *img, const struct qcow2_header *h,
 		fill(ids, CONTENT_POISON, count, true);
 		return;
 	}
-	switch (c.type) {
-	case QCOW2_CLUSTER_UNALLOCATED:
-		read_base(base, sector, ids, count);
-		break;
-	case QCOW2_CLUSTER_ZERO_PLAIN:
-	case QCOW2_CLUSTER_ZERO_ALLOC:
-		fill(ids, CONTENT_ZEROS, count, true);
-		break;
-	case QCOW2_CLUSTER_NORMAL:
-		read_file(qcow2_has_data_file(h) ? img->data : img, c.host_off, ids, count);
-		break;
-	case QCOW2_CLUSTER_COMPRESSED:
+	if (c.compressed) {
 		first = stream(img, h, &c);
 		fill(ids, first, count, first == CONTENT_POISON);
-		break;
+		return;
+	}
+	for (uint64_t at = 0; at < count; at += step) {
+		uint64_t part = at + step < count ? step : count - at;
+
+		switch (qcow2_subcluster_type(&c, at / step)) {
+		case QCOW2_CLUSTER_UNALLOCATED:
+			read_base(base, sector + at, ids + at, part);
+			break;
+		case QCOW2_CLUSTER_NORMAL:
+			read_file(data, c.host_off + at * SECTOR, ids + at, part);
+			break;
+		default:
+			fill(ids + at, CONTENT_ZEROS, part, true);
+		}
 	}
 }
 
@@ -181,8 +187,10 @@ void guest_read(const struct image *img, const struct qcow2_header *h, const str
 			continue;
 		}
 		for (uint64_t at = start; at < end; at += step) {
-			entry = image_be64(img, l2_off + (at - start) / step * 8);
-			read_cluster(img, h, base, entry, at, ids + at, at + step < end ? step : end - at);
+			u64 off = l2_off + (at - start) / step * h->l2_entry_size;
+
+			read_cluster(img, h, base, image_l2_entry(img, h, off), at, ids + at,
+				     at + step < end ? step : end - at);
 		}
 	}
 }

@@ -238,6 +238,15 @@ uint64_t image_be64(const struct image *img, uint64_t off)
 	return be64toh(value);
 }
 
+struct qcow2_l2_entry image_l2_entry(const struct image *img, const struct qcow2_header *h,
+				     uint64_t off)
+{
+	return (struct qcow2_l2_entry) {
+		.word = image_be64(img, off),
+		.bitmap = h->subclusters > 1 ? image_be64(img, off + 8) : 0,
+	};
+}
+
 bool image_load(struct image *img, const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "log.h"
+#include "qcow2_format.h"
 #include "sector.h"
 
 /**
@@ -92,5 +93,8 @@ static inline const struct content *image_sector(const struct image *img, uint64
 
 /* The big-endian number of 8 bytes at an aligned offset. */
 uint64_t image_be64(const struct image *img, uint64_t off);
+/* One or two of them. */
+struct qcow2_l2_entry image_l2_entry(const struct image *img, const struct qcow2_header *h,
+				     uint64_t off);
 
 #endif

@@ -37,6 +37,11 @@ static struct entry *entry_of(struct journal *j, uint64_t id)
 	return &j->entries[id];
 }
 
+static bool is_of_snapshot(const struct entry *e)
+{
+	return e->type == 'S' || e->type == 'A' || e->type == 'D';
+}
+
 static bool take_start(struct journal *j, char type, uint64_t id, const char *text,
 		       const char *end, size_t place)
 {
@@ -47,6 +52,12 @@ static bool take_start(struct journal *j, char type, uint64_t id, const char *te
 	*e = (struct entry) { .type = type, .start = place, .done = NEVER };
 	if (type == 'f' || type == 'q')
 		return true;
+	if (is_of_snapshot(e)) {
+		if (end - text > SNAPSHOT_NAME_MAX)
+			return false;
+		memcpy(e->name, text, end - text);
+		return end > text;
+	}
 	return number(&text, end, &e->lba) && number(&text, end, &e->count) &&
 	       e->lba < j->sectors && e->count <= j->sectors - e->lba;
 }
@@ -84,7 +95,7 @@ static bool take(struct journal *j, const char *text, const char *end, size_t pl
 		j->run = id;
 		return true;
 	}
-	if (strchr("wzdrfq", type))
+	if (strchr("wzdrfqSAD", type))
 		return take_start(j, type, id, text, end, place);
 	if (strchr("cxv", type))
 		return take_end(j, type, id, text, end, place);
@@ -133,18 +144,24 @@ void journal_free(struct journal *j)
 
 /* --- what may be --------------------------------------------------------------------------- */
 
-static void settle(struct journal *j, size_t flushed)
+static void settle_sectors(struct journal *j, const struct entry *e, uint64_t lba, uint64_t count)
+{
+	for (uint64_t s = lba; s < lba + count; s++) {
+		if (j->settled[s] < e->start + 1)
+			j->settled[s] = e->start + 1;
+	}
+}
+
+static void settle(struct journal *j, size_t flushed, size_t applied)
 {
 	memset(j->settled, 0, j->sectors * sizeof(*j->settled));
 	for (uint32_t id = 1; id < j->count; id++) {
 		const struct entry *e = &j->entries[id];
 
-		if ((e->type != 'w' && e->type != 'z') || e->done == NEVER || e->done >= flushed)
-			continue;
-		for (uint64_t s = e->lba; s < e->lba + e->count; s++) {
-			if (j->settled[s] < e->start + 1)
-				j->settled[s] = e->start + 1;
-		}
+		if ((e->type == 'w' || e->type == 'z') && e->done < flushed)
+			settle_sectors(j, e, e->lba, e->count);
+		else if (e->type == 'A' && e->done < applied)
+			settle_sectors(j, e, 0, j->sectors);
 	}
 }
 
@@ -154,6 +171,12 @@ static bool may_last(const struct journal *j, const struct entry *e, uint64_t lb
 	return e->done == NEVER || e->done + 1 > j->settled[lba];
 }
 
+static void find_applied_zeros(struct journal *j, const struct entry *e)
+{
+	for (uint64_t s = 0; s < j->sectors; s++)
+		j->zeros[s] |= may_last(j, e, s) && (!e->applied || !contents[e->applied[s]].hash);
+}
+
 static void find_zeros(struct journal *j)
 {
 	for (uint64_t s = 0; s < j->sectors; s++)
@@ -161,6 +184,8 @@ static void find_zeros(struct journal *j)
 	for (uint32_t id = 1; id < j->count; id++) {
 		const struct entry *e = &j->entries[id];
 
+		if (e->type == 'A' && e->start < j->point)
+			find_applied_zeros(j, e);
 		if ((e->type != 'z' && e->type != 'd') || e->start >= j->point)
 			continue;
 		for (uint64_t s = e->lba; s < e->lba + e->count; s++)
@@ -168,26 +193,36 @@ static void find_zeros(struct journal *j)
 	}
 }
 
-static void look_at(struct journal *j, size_t flushed, size_t point)
+static void look_at(struct journal *j, size_t flushed, size_t applied, size_t point)
 {
-	if (j->point == NEVER || flushed != j->flushed)
-		settle(j, flushed);
+	if (j->point == NEVER || flushed != j->flushed || applied != j->applied)
+		settle(j, flushed, applied);
 	j->flushed = flushed;
+	j->applied = applied;
 	j->point = point;
 	find_zeros(j);
 }
 
 void journal_move(struct journal *j, size_t point)
 {
-	size_t flushed = 0;
+	size_t flushed = 0, applied = 0;
 
 	for (uint32_t id = 1; id < j->count; id++) {
 		const struct entry *e = &j->entries[id];
 
-		if ((e->type == 'f' || e->type == 'q') && e->done < point && e->start >= flushed)
+		if (e->done >= point)
+			continue;
+		if ((e->type == 'f' || e->type == 'q' || is_of_snapshot(e)) && e->start >= flushed)
 			flushed = e->start + 1;
+		if (e->type == 'A' && e->done >= applied)
+			applied = e->done + 1;
 	}
-	look_at(j, flushed, point);
+	look_at(j, flushed, applied, point);
+}
+
+void journal_move_to_read(struct journal *j, size_t start, size_t done)
+{
+	look_at(j, start + 1, start + 1, done);
 }
 
 static const char *judge_version(const struct journal *j, uint64_t lba, uint64_t version)
@@ -201,7 +236,20 @@ static const char *judge_version(const struct journal *j, uint64_t lba, uint64_t
 	return may_last(j, e, lba) ? NULL : "LOST";
 }
 
-const char *journal_judge(const struct journal *j, uint64_t lba, uint32_t content)
+/* Has it come with a snapshot? */
+static bool may_be_applied(const struct journal *j, uint64_t lba, uint64_t hash)
+{
+	for (uint32_t id = 1; id < j->count; id++) {
+		const struct entry *e = &j->entries[id];
+
+		if (e->type == 'A' && e->start < j->point && may_last(j, e, lba) &&
+		    (!e->applied || contents[e->applied[lba]].hash == hash))
+			return true;
+	}
+	return false;
+}
+
+static const char *judge_content(const struct journal *j, uint64_t lba, uint32_t content)
 {
 	const struct content *c = &contents[content], *initial = &contents[j->initial[lba]];
 
@@ -216,6 +264,13 @@ const char *journal_judge(const struct journal *j, uint64_t lba, uint32_t conten
 	return judge_version(j, lba, c->id.version);
 }
 
+const char *journal_judge(const struct journal *j, uint64_t lba, uint32_t content)
+{
+	const char *word = judge_content(j, lba, content);
+
+	return word && may_be_applied(j, lba, contents[content].hash) ? NULL : word;
+}
+
 static const char *judge_value(const struct journal *j, uint64_t lba, const char *text, size_t len)
 {
 	if (len == 1 && *text == '-')
@@ -227,11 +282,30 @@ static const char *judge_value(const struct journal *j, uint64_t lba, const char
 	return j->settled[lba] ? "LOST" : NULL;
 }
 
+/* The hash of a sector that a write of this run has filled. */
+static uint64_t hash_of_version(const struct journal *j, uint64_t lba, uint32_t version)
+{
+	char buf[SECTOR];
+
+	sector_fill(buf, &(struct sector_id){ .lba = lba, .version = version, .run = j->run });
+	return sector_hash(buf);
+}
+
+static const char *judge_read_sector(const struct journal *j, uint64_t lba, const char *text,
+				     size_t len)
+{
+	uint64_t hash = *text == 'h' ? strtoull(text + 1, NULL, 16) :
+		       *text == '-' ? 0 : hash_of_version(j, lba, strtoul(text, NULL, 10));
+	const char *word = judge_value(j, lba, text, len);
+
+	return word && may_be_applied(j, lba, hash) ? NULL : word;
+}
+
 static const char *judge_read(struct journal *j, const struct entry *e, uint64_t *lba)
 {
 	const char *at = e->values, *end = at + e->values_len, *word;
 
-	look_at(j, e->start + 1, e->done);
+	journal_move_to_read(j, e->start, e->done);
 	for (*lba = e->lba; *lba < e->lba + e->count; (*lba)++) {
 		const char *stop = memchr(at, ',', end - at);
 
@@ -239,7 +313,7 @@ static const char *judge_read(struct journal *j, const struct entry *e, uint64_t
 			stop = end;
 		if (at >= end)
 			return "MISSING";
-		word = judge_value(j, *lba, at, stop - at);
+		word = judge_read_sector(j, *lba, at, stop - at);
 		if (word)
 			return word;
 		at = stop + 1;

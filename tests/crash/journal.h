@@ -11,19 +11,24 @@
  *	r,ID,LBA,COUNT		a read
  *	f,ID			a flush
  *	q,ID			detach, which is a flush, too
+ *	S,ID,NAME		a snapshot is created
+ *	A,ID,NAME		it is applied
+ *	D,ID,NAME		it is deleted
  *	c,ID			it is done
  *	x,ID			it has failed
  *	v,ID,VALUE...		a read is done, and this is what came of it: for each sector - for
  *				zeros, the version of a write of this run that belongs there, or h
  *				and the sector_hash() of anything else, in hexadecimal
  *
- * IDs count from 1. What ends stands before what starts in one mark.
+ * IDs count from 1. What ends stands before what starts in one mark. Of snapshots there is one
+ * operation at a time, and each is a flush, too.
  */
 #ifndef CRASH_JOURNAL_H
 #define CRASH_JOURNAL_H
 
 #include "image.h"
 #include "log.h"
+#include "marks.h"
 
 #define NEVER	SIZE_MAX
 
@@ -32,6 +37,8 @@
  * @type: its letter above.
  * @start, @done: places in the log; @done is NEVER where it failed or was cut off.
  * @values: of a read, text.
+ * @name: of a snapshot.
+ * @applied: of an apply, what each sector holds then: contents; NULL as long as nobody knows.
  */
 struct entry {
 	char type;
@@ -41,6 +48,8 @@ struct entry {
 	size_t done;
 	const char *values;
 	size_t values_len;
+	char name[SNAPSHOT_NAME_MAX + 1];
+	const uint32_t *applied;
 };
 
 /**
@@ -58,11 +67,12 @@ struct journal {
 
 	/*
 	 * What sectors may hold at @point, see journal_move(): what was done before the place
-	 * @flushed is settled; the place where the last settled write started, plus one, or 0;
-	 * whether zeros are fine.
+	 * @flushed is settled, snapshots that were applied before the place @applied; the place
+	 * where the last settled write started, plus one, or 0; whether zeros are fine.
 	 */
 	size_t point;
 	size_t flushed;
+	size_t applied;
 	size_t *settled;
 	bool *zeros;
 };
@@ -82,9 +92,13 @@ void journal_free(struct journal *j);
  * A flush that was done before @point settles what was done before it started: of a sector's
  * writes only those may be seen that were not over when the last of the settled ones
  * started. A write that had not started at @point cannot be seen. A discard may have been
- * ignored; after it zeros may be seen, too.
+ * ignored; after it zeros may be seen, too. To apply a snapshot is a write of the whole disk that is
+ * settled when it is done.
  */
 void journal_move(struct journal *j, size_t point);
+
+/* Look at what a read could return that started and ended at these places. */
+void journal_move_to_read(struct journal *j, size_t start, size_t done);
 
 /* May sector @lba hold this? Return: NULL, or what is wrong, one word. */
 const char *journal_judge(const struct journal *j, uint64_t lba, uint32_t content);

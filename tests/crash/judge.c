@@ -74,10 +74,18 @@ static bool data_are_right(struct judge *j)
 	return true;
 }
 
+static bool snapshots_are_right(struct judge *j, size_t point)
+{
+	return snaps_judge(&j->snaps, &j->journal, &j->replay.state, &j->base, &j->check.header,
+			   point) || wrong(j, "%s", j->snaps.words);
+}
+
 static bool snapshots_are_kept(struct judge *j)
 {
 	const struct image *was = &j->replay.initial, *is = &j->replay.state;
 
+	if (j->snaps.any_change)
+		return true;
 	for (uint32_t s = 0; j->header.nb_snapshots && s < was->sectors; s++) {
 		if (j->kept[s] && contents[was->ids[s]].hash != contents[is->ids[s]].hash)
 			return wrong(j, "SNAPSHOT: sector %u of the file was changed", s);
@@ -113,7 +121,8 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
 	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
 		return wrong(j, "RAW: the bit has changed");
-	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_kept(j) && autoclear_is_clear(j);
+	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
+	       snapshots_are_kept(j) && autoclear_is_clear(j);
 }
 
 bool judge_end_state(struct judge *j)
@@ -185,11 +194,14 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 	check_snapshot_ranges(&j->replay.initial, &j->header, keep, j);
 	if (!journal_load(&j->journal, &j->log, j->initial_guest, sectors, &why))
 		return wrong(j, "the log %s", why);
+	if (!snaps_start(&j->snaps, &j->journal, &j->replay, &j->base, &j->header))
+		return wrong(j, "%s", j->snaps.words);
 	return reads_are_right(j);
 }
 
 void judge_end(struct judge *j)
 {
+	snaps_end(&j->snaps);
 	journal_free(&j->journal);
 	replay_end(&j->replay);
 	if (j->log.ops)

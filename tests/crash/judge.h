@@ -7,6 +7,7 @@
 #include "guest.h"
 #include "journal.h"
 #include "replay.h"
+#include "snaps.h"
 
 #define LEAK_LIMIT	(64ULL << 20)
 
@@ -17,13 +18,15 @@
  * @words: what is wrong with it.
  * @header: of the image before the log.
  * @leaks: clusters that the image leaked before, also past the end of the file.
- * @kept: by host sector, what internal snapshots keep.
+ * @snaps: internal snapshots.
+ * @kept: by host sector, what they keep, if the workload leaves them alone.
  */
 struct judge {
 	struct replay replay;
 	struct journal journal;
 	struct log log;
 	struct base base;
+	struct snaps snaps;
 	struct check check;
 	uint32_t *guest;
 	char words[320];

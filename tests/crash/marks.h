@@ -8,6 +8,9 @@
 /* The longest that dm-log-writes takes. */
 #define MARK_MAX	448
 
+/* Of a snapshot in a mark. */
+#define SNAPSHOT_NAME_MAX	15
+
 /**
  * struct marks - where they go
  * @fd: recfs' file, or the control node of device mapper.

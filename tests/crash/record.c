@@ -13,8 +13,11 @@
  *	OPTIONS	with a comma between, or -:
  *		ops=N threads=N		of the workload
  *		most=SECTORS		of its longest write
+ *		subclusters		it goes by these, not by clusters
  *		hold=PERCENT		requests that recfs does later than others
  *		slow=PERCENT		operations that others are made to overtake (4; 0 without hold)
+ *		snapshots=PERCENT	operations that create, apply or delete a snapshot (0)
+ *		had=NAME+NAME...	the image's snapshots, for these to be applied and deleted, too
  *		cache=BYTES		for table slices
  *		buffered		through the page cache
  *		no-fallocate, no-punch	recfs cannot
@@ -108,10 +111,13 @@ struct job {
 	unsigned int most;
 	unsigned int hold;
 	unsigned int slow;
+	unsigned int snapshots;
+	char had[128];
 	unsigned int idle;
 	uint64_t room;
 	unsigned int mutant;
 	uint64_t cache;
+	bool subclusters;
 	bool buffered;
 	bool no_fallocate;
 	bool no_punch;
@@ -150,6 +156,10 @@ static void take_option(struct job *job, char *option)
 		job->hold = number;
 	else if (!strcmp(option, "slow"))
 		job->slow = number;
+	else if (!strcmp(option, "snapshots"))
+		job->snapshots = number;
+	else if (!strcmp(option, "had") && value)
+		snprintf(job->had, sizeof(job->had), "%s", value + 1);
 	else if (!strcmp(option, "room"))
 		job->room = number << 10;
 	else if (!strcmp(option, "idle"))
@@ -158,6 +168,8 @@ static void take_option(struct job *job, char *option)
 		job->mutant = number;
 	else if (!strcmp(option, "cache"))
 		job->cache = number;
+	else if (!strcmp(option, "subclusters"))
+		job->subclusters = true;
 	else if (!strcmp(option, "buffered"))
 		job->buffered = true;
 	else if (!strcmp(option, "no-fallocate"))
@@ -518,6 +530,10 @@ static bool record(struct job *job)
 	unsigned int failed;
 	char text[64];
 
+	if (job->subclusters) {
+		w.whole = w.cluster;
+		w.cluster /= QCOW2_EXTL2_SUBCLUSTERS;
+	}
 	find_size(job);
 	if (block)
 		block_start(job);
@@ -534,6 +550,9 @@ static bool record(struct job *job)
 	w.marks = job->marks;
 	w.ctl = job->hold ? job->ctl : -1;
 	w.slow = job->slow;
+	w.index = index;
+	w.snapshots = job->snapshots;
+	w.had = job->had;
 	w.sectors /= SECTOR;
 	if (job->command[0]) {
 		w.event = recfs_event;

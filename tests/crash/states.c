@@ -39,7 +39,7 @@ static const char *scratch = "/tmp", *export_dir;
 static bool stop_at_first, quiet;
 
 /* Over all logs. */
-static uint64_t states, prefixes, checked, converted, exported, worst_leak;
+static uint64_t states, prefixes, checked, converted, exported, worst_leak, changing, changes;
 static FILE *export_list;
 
 /* --- states that were seen ------------------------------------------------------------------ */
@@ -196,6 +196,7 @@ static bool take(struct job *job, size_t point)
 
 	job->states++;
 	states++;
+	changing += snaps_are_changing(&j->journal, point);
 	if (leak > worst_leak)
 		worst_leak = leak;
 	if (!good) {
@@ -311,6 +312,9 @@ static bool run_job(struct job *job, uint64_t want)
 		free(job->points);
 		free(job->stretches);
 	}
+	for (uint32_t id = 1; id < job->judge.journal.count; id++)
+		changes += job->judge.journal.entries[id].name[0] &&
+			   job->judge.journal.entries[id].done != NEVER;
 	judge_end(&job->judge);
 	return good;
 }
@@ -426,6 +430,8 @@ int main(int argc, char **argv)
 		if (!good && stop_at_first)
 			break;
 	}
+	printf("# %llu changes of snapshots, %llu states in the middle of one\n",
+	       (unsigned long long)changes, (unsigned long long)changing);
 	printf("# %llu states of %zu logs, %llu of them prefixes; %llu seen by qemu-img check, %llu by convert; %llu bytes leaked at most\n",
 	       (unsigned long long)states, count, (unsigned long long)prefixes,
 	       (unsigned long long)checked, (unsigned long long)converted,

@@ -18,9 +18,13 @@
 
 #define HOT_SPOTS	6
 #define PLAN_MAX	6
+#define MOST_SNAPSHOTS	6
 #define MOST_READ	16U	/* sectors: as many as a mark has room for */
 
-enum op_type { OP_WRITE = 'w', OP_ZEROES = 'z', OP_DISCARD = 'd', OP_READ = 'r', OP_FLUSH = 'f' };
+enum op_type {
+	OP_WRITE = 'w', OP_ZEROES = 'z', OP_DISCARD = 'd', OP_READ = 'r', OP_FLUSH = 'f',
+	OP_CREATE = 'S', OP_APPLY = 'A', OP_DELETE = 'D',
+};
 
 struct op {
 	enum op_type type;
@@ -38,6 +42,9 @@ struct shared {
 	unsigned int failed;
 	bool is_file;
 	uint64_t slow;			/* sector plus one that a slow request is at, or 0 */
+	pthread_mutex_t snapshot_lock;	/* protects the rest; held while one is created... */
+	char names[MOST_SNAPSHOTS + 1][SNAPSHOT_NAME_MAX + 1];
+	unsigned int snapshots;		/* of @names: those that there are */
 };
 
 struct thread {
@@ -141,6 +148,19 @@ static void draw_slow(struct thread *t, struct op *op)
 	}
 }
 
+/* All of its cluster goes, but for the subcluster that a slow request is at. */
+static void plan_neighbours_go(struct thread *t, uint64_t lba)
+{
+	const struct workload *w = t->shared->w;
+	uint64_t start = lba / w->whole * w->whole, sub = lba / w->cluster * w->cluster;
+	uint64_t behind = sub + w->cluster;
+
+	if (behind < start + w->whole)
+		plan(t, OP_DISCARD, behind, start + w->whole - behind);
+	if (start < sub)
+		plan(t, OP_DISCARD, start, sub - start);
+}
+
 /* Somebody's request is slow. */
 static void plan_overtaking(struct thread *t, uint64_t lba)
 {
@@ -153,6 +173,10 @@ static void plan_overtaking(struct thread *t, uint64_t lba)
 	plan(t, OP_WRITE, any_place(t), w->cluster);
 	plan(t, OP_WRITE, any_place(t), 1);
 	plan(t, OP_FLUSH, 0, 0);
+	if (w->whole && below(t, 2)) {
+		plan_neighbours_go(t, lba);
+		return;
+	}
 	plan(t, OP_WRITE, any_place(t), w->cluster);
 	plan(t, OP_FLUSH, 0, 0);
 	plan(t, OP_DISCARD, lba / w->cluster * w->cluster, w->cluster);
@@ -170,6 +194,10 @@ static void draw(struct thread *t, struct op *op)
 		plan_overtaking(t, slow - 1);
 	if (t->planned) {
 		*op = t->plan[--t->planned];
+	} else if (w->snapshots && below(t, 100) < w->snapshots) {
+		/* Which one is found out when its turn comes. */
+		*op = (struct op) { .type = OP_CREATE };
+		return;
 	} else if (w->ctl >= 0 && below(t, 100) < w->slow) {
 		draw_slow(t, op);
 	} else if (below(t, 100) < 12) {
@@ -184,6 +212,8 @@ static void draw(struct thread *t, struct op *op)
 	}
 	if (op->type == OP_READ && most > MOST_READ)
 		most = MOST_READ;
+	if (op->type == OP_DISCARD)
+		most = w->sectors;
 	op->count = op->count < most ? op->count : most;
 	op->lba %= w->sectors;
 	if (op->count > w->sectors - op->lba)
@@ -279,6 +309,17 @@ static int perform(struct thread *t, const struct op *op, unsigned int id)
 }
 
 /* The mark that says that it starts also says what was done before it. */
+static void put_start(struct thread *t, const char *text)
+{
+	if (strlen(t->mark) + strlen(text) > MARK_MAX) {
+		marks_put(&t->shared->w->marks, t->mark);
+		t->mark[0] = '\0';
+	}
+	strcat(t->mark, text);
+	marks_put(&t->shared->w->marks, t->mark);
+	t->mark[0] = '\0';
+}
+
 static void mark_start(struct thread *t, const struct op *op, unsigned int id)
 {
 	char text[64];
@@ -288,14 +329,61 @@ static void mark_start(struct thread *t, const struct op *op, unsigned int id)
 	else
 		sprintf(text, "%c,%u,%llu,%llu", op->type, id, (unsigned long long)op->lba,
 			(unsigned long long)op->count);
-	if (strlen(t->mark) + strlen(text) > MARK_MAX) {
-		marks_put(&t->shared->w->marks, t->mark);
-		t->mark[0] = '\0';
-	}
-	strcat(t->mark, text);
-	marks_put(&t->shared->w->marks, t->mark);
-	t->mark[0] = '\0';
+	put_start(t, text);
 }
+
+/* --- snapshots ------------------------------------------------------------------------------ */
+
+/* Return: the place in names of the one to create, apply or delete. */
+static unsigned int draw_snapshot(struct thread *t, struct op *op, unsigned int id)
+{
+	struct shared *s = t->shared;
+	unsigned int dice = below(t, 100), which;
+
+	if (!s->snapshots || (dice < 55 && s->snapshots < MOST_SNAPSHOTS)) {
+		sprintf(s->names[s->snapshots], "s%u", id);
+		return s->snapshots;
+	}
+	which = below(t, s->snapshots);
+	op->type = below(t, 2) ? OP_APPLY : OP_DELETE;
+	return which;
+}
+
+static int change_snapshots(const struct workload *w, const struct op *op, const char *name)
+{
+	return rig_snapshot(w->index, op->type == OP_CREATE ? QCOW2BLK_SNAPSHOT_CREATE :
+				      op->type == OP_APPLY  ? QCOW2BLK_SNAPSHOT_APPLY :
+							      QCOW2BLK_SNAPSHOT_DELETE, name);
+}
+
+/*
+ * One at a time, and the mark of the end at once: who uses it next knows that it is there. One that
+ * could not be deleted is left alone. Narrow refcounts are no failure.
+ */
+static void perform_on_snapshot(struct thread *t, struct op *op, unsigned int id)
+{
+	struct shared *s = t->shared;
+	unsigned int which;
+	char text[64];
+	int err;
+
+	pthread_mutex_lock(&s->snapshot_lock);
+	which = draw_snapshot(t, op, id);
+	sprintf(text, "%c,%u,%s", op->type, id, s->names[which]);
+	put_start(t, text);
+	err = change_snapshots(s->w, op, s->names[which]);
+	sprintf(text, "%c,%u", err ? 'x' : 'c', id);
+	marks_put(&s->w->marks, text);
+	if (op->type == OP_CREATE && !err)
+		s->snapshots++;
+	else if (op->type == OP_DELETE)
+		memcpy(s->names[which], s->names[--s->snapshots], sizeof(s->names[which]));
+	pthread_mutex_unlock(&s->snapshot_lock);
+	if (err && err != -EOVERFLOW)
+		__atomic_add_fetch(&s->failed, 1, __ATOMIC_RELAXED);
+}
+
+/* --- threads -------------------------------------------------------------------------------- */
 
 static void *work(void *data)
 {
@@ -312,6 +400,10 @@ static void *work(void *data)
 		if (w->event && id == w->event_at)
 			w->event(w->event_data);
 		draw(t, &op);
+		if (op.type == OP_CREATE) {
+			perform_on_snapshot(t, &op, id);
+			continue;
+		}
 		mark_start(t, &op, id);
 		err = perform(t, &op, id);
 		if (err)
@@ -327,9 +419,21 @@ static void *work(void *data)
 	return NULL;
 }
 
+static void find_names(struct shared *s)
+{
+	const char *at = s->w->had;
+	int len;
+
+	while (at && *at && s->snapshots < MOST_SNAPSHOTS) {
+		if (sscanf(at, "%15[^+]%n", s->names[s->snapshots++], &len) != 1)
+			die("%s is no list of snapshots", s->w->had);
+		at += len + (at[len] == '+');
+	}
+}
+
 unsigned int workload_run(const struct workload *w)
 {
-	struct shared shared = { .w = w };
+	struct shared shared = { .w = w, .snapshot_lock = PTHREAD_MUTEX_INITIALIZER };
 	struct thread threads[w->threads];
 	uint64_t random = w->seed, clusters = (w->sectors + w->cluster - 1) / w->cluster;
 	struct stat st;
@@ -338,6 +442,7 @@ unsigned int workload_run(const struct workload *w)
 	if (fstat(w->fd, &st))
 		die("cannot look at the disk: %m");
 	shared.is_file = S_ISREG(st.st_mode);
+	find_names(&shared);
 	for (int i = 0; i < HOT_SPOTS; i++)
 		shared.hot[i] = rig_random(&random) % clusters * w->cluster;
 	shared.next = rig_random(&random) % clusters * w->cluster;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What is done to the disk: writes, zeroes, discards, flushes and reads by several threads, that
- * get into each other's way. All of it stands in the marks; a seed says all but who comes first.
+ * get into each other's way; and snapshots, one at a time. All of it stands in the marks; a seed says all but who comes first.
  */
 #ifndef CRASH_WORKLOAD_H
 #define CRASH_WORKLOAD_H
@@ -14,7 +14,8 @@
  * struct workload - what to do
  * @fd: the disk, open with O_DIRECT.
  * @sectors: of the disk.
- * @cluster: sectors of a cluster: where many operations begin and end.
+ * @cluster: sectors of a cluster, or subcluster: where many operations begin and end.
+ * @whole: sectors of a cluster of which @cluster is a part; or 0.
  * @ops: operations in all.
  * @threads: that share them.
  * @most: sectors of the longest write.
@@ -22,12 +23,16 @@
  * @run: a number for this run's sectors, see sector.h.
  * @ctl: of recfs, or -1.
  * @slow: percent of operations that recfs shall hold while others overtake them.
+ * @index: of the device.
+ * @snapshots: percent of operations that create, apply or delete a snapshot.
+ * @had: names of those that the image has, with + between.
  * @event: called when @event_at operations have started, by one of the threads; or NULL.
  */
 struct workload {
 	int fd;
 	uint64_t sectors;
 	uint32_t cluster;
+	uint32_t whole;
 	unsigned int ops;
 	unsigned int threads;
 	uint32_t most;
@@ -36,6 +41,9 @@ struct workload {
 	struct marks marks;
 	int ctl;
 	unsigned int slow;
+	int index;
+	unsigned int snapshots;
+	const char *had;
 	void (*event)(void *data);
 	void *event_data;
 	unsigned int event_at;

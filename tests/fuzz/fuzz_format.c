@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct qcow2_header h;
-	__be64 word;
+	__be64 word, pair[2] = { 0 };
 	u64 file_size, l2_off;
 	size_t i;
 
@@ -31,7 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	for (i = h.cluster_size; i + sizeof(word) <= len; i += sizeof(word)) {
 		memcpy(&word, data + i, sizeof(word));
 		exercise_l1_entry(&h, be64_to_cpu(word), &l2_off);
-		exercise_l2_entry(&h, be64_to_cpu(word));
+		/* What follows is its bitmap, if it has one. */
+		memcpy(pair, data + i, len - i < sizeof(pair) ? sizeof(word) : sizeof(pair));
+		exercise_l2_entry(&h, (struct qcow2_l2_entry) {
+			be64_to_cpu(pair[0]), h.subclusters > 1 ? be64_to_cpu(pair[1]) : 0,
+		});
 	}
 	return 0;
 }

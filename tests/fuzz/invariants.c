@@ -45,6 +45,9 @@ static void check_header(const struct qcow2_header *h, size_t len, u64 file_size
 	MUST(h->cluster_bits >= QCOW2_MIN_CLUSTER_BITS && h->cluster_bits <= QCOW2_MAX_CLUSTER_BITS);
 	MUST(h->cluster_size == 1U << h->cluster_bits);
 	MUST(h->l2_entry_size << h->l2_bits == h->cluster_size);
+	MUST(h->l2_entry_size == (h->subclusters == 1 ? 8 : 16));
+	MUST(h->subclusters * h->subcluster_size == h->cluster_size);
+	MUST(h->subcluster_size == 1U << h->subcluster_bits && h->subcluster_bits >= 9);
 	MUST(h->header_length <= len && h->header_length <= h->cluster_size);
 	MUST(h->refcount_order <= QCOW2_MAX_REFCOUNT_ORDER);
 	MUST(h->compression_type <= QCOW2_COMPRESSION_ZSTD);
@@ -142,11 +145,33 @@ void exercise_l1_entry(const struct qcow2_header *h, u64 entry, u64 *l2_off)
 	MUST(*l2_off % h->cluster_size == 0 && *l2_off < 1ULL << 56);
 }
 
-void exercise_l2_entry(const struct qcow2_header *h, u64 entry)
+static void check_cluster(const struct qcow2_header *h, const struct qcow2_cluster *c)
+{
+	u32 all = qcow2_subcluster_mask(0, h->subclusters);
+
+	MUST(c->host_off < 1ULL << 56);
+	MUST(!(c->alloc & c->zero) && !((c->alloc | c->zero) & ~all));
+	if (c->compressed) {
+		MUST(c->mapped && !qcow2_has_data_file(h));
+		MUST(!c->copied && !c->alloc && !c->zero);
+		MUST(c->host_off >= h->cluster_size);
+		MUST(c->csize > 0 && c->csize <= 2 * h->cluster_size);
+		MUST((c->host_off + c->csize) % 512 == 0);
+		return;
+	}
+	MUST(!c->csize && c->host_off % h->cluster_size == 0);
+	MUST(c->mapped || (!c->host_off && !c->copied && !c->alloc));
+	/* The first cluster of a data file holds data, that of an image the header. */
+	MUST(!c->mapped || c->host_off || qcow2_has_data_file(h));
+	MUST(h->version > 2 || !c->zero);
+	MUST(h->subclusters > 1 || !c->mapped || c->alloc || c->zero);
+}
+
+void exercise_l2_entry(const struct qcow2_header *h, struct qcow2_l2_entry entry)
 {
 	struct qcow2_fault fault = { 0 };
-	bool data_file = qcow2_has_data_file(h);
-	struct qcow2_cluster c;
+	struct qcow2_cluster c, again;
+	struct qcow2_l2_entry encoded;
 	int err;
 
 	memset(&c, 0xff, sizeof(c));
@@ -156,32 +181,15 @@ void exercise_l2_entry(const struct qcow2_header *h, u64 entry)
 		check_fault(&fault);
 		return;
 	}
-	MUST(c.host_off < 1ULL << 56);
+	check_cluster(h, &c);
 	MUST(!qcow2_check_place(h, &c, c.host_off, &fault));
 	MUST(qcow2_check_place(h, &c, c.host_off + 512, &fault) ==
-	     (data_file && qcow2_cluster_is_allocated(&c) ? -EINVAL : 0));
-	switch (c.type) {
-	case QCOW2_CLUSTER_COMPRESSED:
-		MUST(!data_file);
-		MUST(!c.copied);
-		MUST(c.host_off >= h->cluster_size);
-		MUST(c.csize > 0 && c.csize <= 2 * h->cluster_size);
-		MUST((c.host_off + c.csize) % 512 == 0);
-		break;
-	case QCOW2_CLUSTER_NORMAL:
-	case QCOW2_CLUSTER_ZERO_ALLOC:
-		/* The first cluster of a data file holds data, that of an image the header. */
-		MUST(c.host_off || (data_file && c.type == QCOW2_CLUSTER_NORMAL && c.copied));
-		MUST(c.host_off % h->cluster_size == 0);
-		MUST(!c.csize);
-		break;
-	case QCOW2_CLUSTER_ZERO_PLAIN:
-	case QCOW2_CLUSTER_UNALLOCATED:
-		MUST(!c.host_off && !c.copied && !c.csize);
-		break;
-	default:
-		MUST(false);
-	}
-	MUST(h->version > 2 ||
-	     (c.type != QCOW2_CLUSTER_ZERO_PLAIN && c.type != QCOW2_CLUSTER_ZERO_ALLOC));
+	     (qcow2_has_data_file(h) && c.mapped ? -EINVAL : 0));
+	if (c.compressed)
+		return;
+	encoded = qcow2_l2_encode(h, &c);
+	MUST(!qcow2_l2_decode(h, encoded, &again, &fault));
+	MUST(again.copied == c.copied && again.mapped == c.mapped);
+	MUST(again.host_off == c.host_off);
+	MUST(again.alloc == c.alloc && again.zero == c.zero);
 }

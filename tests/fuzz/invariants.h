@@ -18,6 +18,6 @@ bool exercise_header(const void *buf, size_t len, u64 file_size, struct qcow2_he
 
 /* Decode an entry as both kinds and check the answers. @l2_off: as of qcow2_l1_decode(), or 0. */
 void exercise_l1_entry(const struct qcow2_header *h, u64 entry, u64 *l2_off);
-void exercise_l2_entry(const struct qcow2_header *h, u64 entry);
+void exercise_l2_entry(const struct qcow2_header *h, struct qcow2_l2_entry entry);
 
 #endif

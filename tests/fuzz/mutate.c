@@ -92,10 +92,13 @@ static u64 entry_at(const struct mutator *m, u64 off)
 static void walk_l2(const struct mutator *m, const struct qcow2_header *h, u64 l2_off)
 {
 	/* Tables of a 64 KiB cluster hold mostly nothing. */
-	u64 entries = h->cluster_size / 8 < 128 ? h->cluster_size / 8 : 128;
+	u64 entries = 1U << h->l2_bits < 128 ? 1U << h->l2_bits : 128;
+	u64 size = h->l2_entry_size;
 
-	for (u64 i = 0; i < entries && l2_off + i * 8 + 8 <= m->len; i++) {
-		exercise_l2_entry(h, entry_at(m, l2_off + i * 8));
+	for (u64 off = l2_off; off < l2_off + entries * size && off + size <= m->len; off += size) {
+		exercise_l2_entry(h, (struct qcow2_l2_entry) {
+			entry_at(m, off), h->subclusters > 1 ? entry_at(m, off + 8) : 0,
+		});
 		entry_count++;
 	}
 }

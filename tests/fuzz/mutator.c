@@ -171,7 +171,7 @@ static void mutate_l1(struct mutator *m)
 /* Where an L2 entry lies; one that is in use if there is one nearby. */
 static size_t pick_l2_entry(struct mutator *m, u64 flag)
 {
-	size_t entries = m->h.cluster_size / 8;
+	size_t entries = 1U << m->h.l2_bits, size = m->h.l2_entry_size;
 	size_t table, i, n;
 
 	if (!m->l2_table_count)
@@ -179,12 +179,12 @@ static size_t pick_l2_entry(struct mutator *m, u64 flag)
 	table = m->l2_tables[below(m, m->l2_table_count)];
 	i = below(m, entries);
 	for (n = 0; n < entries; n++, i = (i + 1) % entries) {
-		u64 entry = get(m, table + i * 8, 8);
+		u64 entry = get(m, table + i * size, 8);
 
 		if (flag ? (entry & flag) : entry)
 			break;
 	}
-	return table + i * 8;
+	return table + i * size;
 }
 
 static void mutate_l2(struct mutator *m)
@@ -197,6 +197,35 @@ static void mutate_l2(struct mutator *m)
 	entry = evil_entry(m, get(m, off, 8));
 	put(m, off, 8, entry);
 	say(m, "L2 entry at %zu=%#llx; ", off, (unsigned long long)entry);
+}
+
+/* The second half of an extended entry. */
+static void mutate_subclusters(struct mutator *m)
+{
+	size_t off = pick_l2_entry(m, 0) + 8;
+	u64 bitmap = get(m, off, 8), bit = 1ULL << below(m, 64);
+
+	if (m->h.subclusters == 1 || off == 8)
+		return;
+	switch (below(m, 6)) {
+	case 0:
+		bitmap = 0;
+		break;
+	case 1:
+		bitmap = ~0ULL;
+		break;
+	case 2:
+		bitmap = next_random(m);
+		break;
+	case 3:
+		bitmap = bitmap << 32 | bitmap >> 32;
+		break;
+	default:
+		bitmap ^= bit;
+		break;
+	}
+	put(m, off, 8, bitmap);
+	say(m, "bitmap at %zu=%#llx; ", off, (unsigned long long)bitmap);
 }
 
 static void mutate_compressed_entry(struct mutator *m)
@@ -263,6 +292,79 @@ static void mutate_stream(struct mutator *m)
 	say(m, "stream at %zu; ", off);
 }
 
+/* An entry of the refcount table, or a refcount. */
+static void mutate_refcounts(struct mutator *m)
+{
+	size_t off = m->h.refcount_table_offset;
+	u64 block = get(m, off, 8);
+	u64 value;
+
+	if (below(m, 3)) {
+		off = block + below(m, m->whole_len / m->h.cluster_size * 2);
+		value = below(m, 2) ? below(m, 4) : next_random(m);
+		set_byte(m, off, value);
+	} else {
+		off += below(m, 4) * 8;
+		value = evil_entry(m, get(m, off, 8));
+		put(m, off, 8, value);
+	}
+	say(m, "refcounts at %zu=%#llx; ", off, (unsigned long long)value);
+}
+
+/* A field, at @base, of one of those that @fields lists as offset and width. */
+static void mutate_field(struct mutator *m, size_t base, const u8 (*fields)[2], size_t count)
+{
+	size_t i = below(m, count), off = base + fields[i][0];
+	u64 value = evil_number(m, get(m, off, fields[i][1]));
+
+	put(m, off, fields[i][1], value);
+	say(m, "list at %zu=%#llx; ", off, (unsigned long long)value);
+}
+
+/* The snapshot table and the first snapshot's L1 table. */
+static void mutate_snapshots(struct mutator *m)
+{
+	static const u8 fields[][2] = {
+		{ 0, 8 }, { 8, 4 }, { 12, 2 }, { 14, 2 }, { 32, 4 }, { 36, 4 }, { 40, 8 },
+	};
+	size_t off = m->h.snapshots_offset;
+
+	if (!m->h.nb_snapshots)
+		return;
+	if (below(m, 3)) {
+		mutate_field(m, off, fields, ARRAY_SIZE(fields));
+		return;
+	}
+	off = get(m, off, 8);
+	put(m, off, 8, evil_entry(m, get(m, off, 8)));
+	say(m, "snapshot's L1 entry at %zu; ", off);
+}
+
+/* The bitmaps extension, the first directory entry, the first bitmap table. */
+static void mutate_bitmaps(struct mutator *m)
+{
+	static const u8 extension[][2] = { { 0, 4 }, { 4, 4 }, { 8, 8 }, { 16, 8 } };
+	static const u8 entry[][2] = {
+		{ 0, 8 }, { 8, 4 }, { 12, 4 }, { 16, 1 }, { 17, 1 }, { 18, 2 }, { 20, 4 },
+	};
+	size_t directory = get(m, m->h.bitmaps.off + 16, 8), off;
+
+	if (!m->h.bitmaps.len)
+		return;
+	switch (below(m, 3)) {
+	case 0:
+		mutate_field(m, m->h.bitmaps.off, extension, ARRAY_SIZE(extension));
+		break;
+	case 1:
+		mutate_field(m, directory, entry, ARRAY_SIZE(entry));
+		break;
+	default:
+		off = get(m, directory, 8);
+		put(m, off, 8, evil_entry(m, get(m, off, 8)));
+		say(m, "bitmap table entry at %zu; ", off);
+	}
+}
+
 static void mutate_anything(struct mutator *m)
 {
 	size_t off = below(m, m->whole_len);
@@ -282,7 +384,8 @@ void mutator_apply(struct mutator *m, u64 seed, u64 number)
 {
 	static void (*const kinds[])(struct mutator *) = {
 		mutate_header, mutate_header, mutate_extensions, mutate_l1, mutate_l2, mutate_l2,
-		mutate_compressed_entry, mutate_stream, mutate_stream, mutate_anything, cut_file,
+		mutate_subclusters, mutate_compressed_entry, mutate_stream, mutate_stream,
+		mutate_anything, cut_file, mutate_refcounts, mutate_snapshots, mutate_bitmaps,
 	};
 	u64 edits;
 

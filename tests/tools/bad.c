@@ -2,6 +2,7 @@
 /*
  * bad FILE
  * bad --write DIR
+ * bad --all DIR
  *
  * Malformed images, one fault each: what the driver refuses, and with which words;
  * what it attaches and answers with an I/O error and one line in the log; and what
@@ -10,6 +11,7 @@
  *
  *	--write DIR	do not attach: leave the images that are malformed beyond use in DIR,
  *			each NAME.qcow2 with what is wrong in NAME.why
+ *	--all DIR	leave all of them there, without a word
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -127,8 +129,13 @@ static void read_disk(const struct row *row, const struct image *image, int inde
 	if (row->outcome == ERROR && row->guest == EVERYTHING) {
 		read_cluster(row, image, disk, VICTIM, log);
 	} else {
-		for (int guest = 0; guest < GUEST_CLUSTERS; guest++)
+		for (int guest = 0; guest < GUEST_CLUSTERS; guest++) {
+			/* What shares the faulty entry says the same. */
+			if (row->extended && row->outcome == ERROR && guest != row->guest &&
+			    guest / X_PER_CLUSTER == row->guest / X_PER_CLUSTER)
+				continue;
 			read_cluster(row, image, disk, guest, log);
+		}
 	}
 	close(disk);
 }
@@ -192,6 +199,20 @@ static void write_row(const struct row *row, const struct image *image, const ch
 		die("%s: %m", path);
 }
 
+static int write_all(const char *dir)
+{
+	static struct image image;
+	char path[4096];
+
+	mkdir(dir, 0755);
+	for (size_t i = 0; i < bad_row_count; i++) {
+		bad_build(&image, &bad_rows[i]);
+		snprintf(path, sizeof(path), "%s/%s.qcow2", dir, bad_rows[i].name);
+		close(write_image(&image, path));
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	bool to_dir = argc == 3 && !strcmp(argv[1], "--write");
@@ -200,8 +221,10 @@ int main(int argc, char **argv)
 	size_t left = bad_row_count;
 	struct rig_log log;
 
+	if (argc == 3 && !strcmp(argv[1], "--all"))
+		return write_all(argv[2]);
 	if (argc != 2 && !to_dir)
-		die("usage: bad FILE, or bad --write DIR");
+		die("usage: bad FILE, bad --write DIR or bad --all DIR");
 	if (to_dir)
 		mkdir(argv[2], 0755);
 	else

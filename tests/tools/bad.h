@@ -15,11 +15,20 @@
 #define L2_OFF		(4 * CLUSTER)
 #define STREAM_OFF	(7 * CLUSTER)
 #define GUEST_CLUSTERS	16
-#define FILE_ROOM	(16 * CLUSTER)
+#define FILE_ROOM	(64 * CLUSTER)
 #define COPIED		QCOW2_ENTRY_COPIED
 #define COMPRESSED	QCOW2_ENTRY_COMPRESSED
 #define ZERO		QCOW2_ENTRY_ZERO
 #define PAST_END	(64 * CLUSTER)
+
+/* Images with extended L2 entries: clusters of 16 KiB, four guest clusters each. */
+#define X_BITS		14
+#define X_CLUSTER	(1ULL << X_BITS)
+#define X_PER_CLUSTER	(X_CLUSTER / CLUSTER)
+#define X_L2_OFF	(4 * X_CLUSTER)
+#define X_VICTIM_OFF	(6 * X_CLUSTER)
+#define X_STREAM_OFF	(8 * X_CLUSTER)
+#define X_VICTIM	5	/* guest cluster, in the one whose entry the rows change */
 
 /* What an image holds, guest cluster by guest cluster. */
 enum guest {
@@ -64,6 +73,7 @@ struct row {
 	int version;		/* 0: 3 */
 	bool zstd;
 	bool data_file;
+	bool extended;
 	struct edit edits[3];
 	void (*mangle)(struct image *image);
 };
@@ -82,6 +92,12 @@ void bad_put(struct image *image, size_t off, size_t width, uint64_t value);
 
 /* The good image that a row's fault is then put into, and with the fault in it. */
 void bad_build(struct image *image, const struct row *row);
+
+/* The same with extended entries. */
+void bad_build_extended(struct image *image);
+
+/* What guest cluster @guest holds. */
+void bad_make_text(unsigned char *cluster, int guest);
 
 /* Streams, without a header, of @len bytes at @src. Return: their length. */
 size_t bad_deflate(const void *src, size_t len, unsigned char *dst, size_t room);
@@ -142,6 +158,7 @@ void victim_reads_zeros(struct image *image);
 void victim_reads_plain(struct image *image);
 void plain_reads_zeros(struct image *image);
 void cut_data_file(struct image *image);
+void x_victim_reads_zeros(struct image *image);
 void sixty_five_extensions(struct image *image);
 
 #endif

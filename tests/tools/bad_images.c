@@ -30,6 +30,17 @@
 #define DATA_L2(nm, outcome_, words_, v) { .name = "data-l2-" nm, .outcome = outcome_, \
 	.words = words_, .guest = VICTIM, .data_file = true, .edits = { VICTIM_ENTRY(v) } }
 
+#define X_VICTIM_ENTRY(word, bitmap) { X_L2_OFF + 16, 8, word }, { X_L2_OFF + 24, 8, bitmap }
+#define BAD_X(nm, words_, word, bitmap) { .name = "extl2-" nm, .outcome = ERROR, \
+	.words = words_, .guest = X_VICTIM, .extended = true, \
+	.edits = { X_VICTIM_ENTRY(word, bitmap) } }
+#define FINE_X(nm, how, ...) { .name = "fine-extl2-" nm, .outcome = FINE, .extended = true, \
+	.mangle = how, .edits = { __VA_ARGS__ } }
+#define SUB_ALLOC(sc) (1ULL << (sc))
+#define SUB_ZERO(sc) (1ULL << (32 + (sc)))
+#define ALL_ALLOC 0xffffffffULL
+#define ALL_ZERO (ALL_ALLOC << 32)
+
 #define L1_EOF "l1_table_offset puts the L1 table past the end of the file: is the file truncated?"
 #define RT_EOF "refcount_table_offset puts the refcount table past the end of the file: " \
 	"is the file truncated?"
@@ -249,6 +260,25 @@ const struct row bad_rows[] = {
 	{ .name = "l2-cut-before-data", .outcome = ERROR, .words = BEYOND, .guest = PLAIN_TOO,
 	  .mangle = cut_before_plain_too },
 
+	BAD_X("both-first", "allocated and read as zeros", COPIED | X_VICTIM_OFF,
+	      ALL_ALLOC | SUB_ZERO(0)),
+	BAD_X("both-last", "allocated and read as zeros", COPIED | X_VICTIM_OFF,
+	      ALL_ZERO | SUB_ALLOC(31)),
+	BAD_X("both-all", "allocated and read as zeros", X_VICTIM_OFF, ~0ULL),
+	BAD_X("allocated-nowhere", "there is no cluster", 0, SUB_ALLOC(0)),
+	BAD_X("allocated-nowhere-last", "there is no cluster", 0, SUB_ALLOC(31) | SUB_ZERO(3)),
+	BAD_X("allocated-nowhere-copied", "there is no cluster", COPIED, ALL_ALLOC),
+	BAD_X("zero-bit", "zero bit", COPIED | X_VICTIM_OFF | ZERO, ALL_ALLOC),
+	BAD_X("zero-bit-alone", "zero bit", ZERO, 0),
+	BAD_X("compressed-bitmap", "the cluster is compressed", COMPRESSED | X_STREAM_OFF,
+	      SUB_ALLOC(0)),
+	BAD_X("compressed-zero-bitmap", "the cluster is compressed", COMPRESSED | X_STREAM_OFF,
+	      SUB_ZERO(31)),
+	BAD_X("reserved-bit-1", RESERVED, COPIED | X_VICTIM_OFF | 1 << 1, ALL_ALLOC),
+	BAD_X("reserved-bit-61", RESERVED, COPIED | X_VICTIM_OFF | 1ULL << 61, ALL_ALLOC),
+	BAD_X("unaligned-4096", UNALIGNED, COPIED | (X_VICTIM_OFF + 4096), ALL_ALLOC),
+	BAD_X("past-end", BEYOND, COPIED | PAST_END, ALL_ALLOC),
+
 	BAD_ZLIB("shorter", zlib_shorter),
 	BAD_ZLIB("empty", zlib_empty),
 	BAD_ZLIB("block-type-3", zlib_block_type_3),
@@ -324,6 +354,13 @@ const struct row bad_rows[] = {
 	{ .name = "fine-zstd-two-frames", .outcome = FINE, .zstd = true,
 	  .mangle = zstd_two_frames },
 	{ .name = "fine-zstd-checksum", .outcome = FINE, .zstd = true, .mangle = zstd_checksum },
+	FINE_X("as-it-is", NULL),
+	FINE_X("without-copied", NULL, X_VICTIM_ENTRY(X_VICTIM_OFF, ALL_ALLOC)),
+	FINE_X("nothing", x_victim_reads_zeros, X_VICTIM_ENTRY(0, 0)),
+	FINE_X("zero-past-end", x_victim_reads_zeros, X_VICTIM_ENTRY(COPIED | PAST_END, ALL_ZERO)),
+	FINE_X("unallocated-past-end", x_victim_reads_zeros,
+	       X_VICTIM_ENTRY(COPIED | PAST_END, 0)),
+	FINE_X("zero-nowhere", x_victim_reads_zeros, X_VICTIM_ENTRY(0, ALL_ZERO)),
 	{ .name = "fine-dirty", .outcome = FINE,
 	  .edits = { SET(incompatible_features, QCOW2_INCOMPAT_DIRTY) } },
 	{ .name = "fine-corrupt", .outcome = FINE,
@@ -334,7 +371,7 @@ const size_t bad_row_count = ARRAY_SIZE(bad_rows);
 
 /* --- one good image ----------------------------------------------------------------------- */
 
-static void make_text(unsigned char *cluster, int guest)
+void bad_make_text(unsigned char *cluster, int guest)
 {
 	char line[64];
 
@@ -359,12 +396,11 @@ static void move_data(struct image *image)
 	}
 }
 
-void bad_build(struct image *image, const struct row *row)
+static void build_standard(struct image *image, const struct row *row)
 {
 	int version = row->version ?: 3;
 	size_t off = STREAM_OFF;
 
-	memset(image, 0, sizeof(*image));
 	bad_put(image, FIELD(magic), QCOW2_MAGIC);
 	bad_put(image, FIELD(version), version);
 	bad_put(image, FIELD(cluster_bits), BITS);
@@ -395,7 +431,7 @@ void bad_build(struct image *image, const struct row *row)
 		case PLAIN:
 		case VICTIM:
 		case PLAIN_TOO:
-			make_text(want, guest);
+			bad_make_text(want, guest);
 			memcpy(image->data + host[guest] * CLUSTER, want, CLUSTER);
 			bad_put(image, L2_OFF + guest * 8, 8, COPIED | host[guest] * CLUSTER);
 			break;
@@ -404,7 +440,7 @@ void bad_build(struct image *image, const struct row *row)
 			/* fall through */
 		case STREAM:
 		case STREAM_TOO:
-			make_text(want, guest);
+			bad_make_text(want, guest);
 			len = row->zstd ?
 				bad_compress_zstd(want, CLUSTER, image->data + off, CLUSTER,
 						  false) :
@@ -425,7 +461,15 @@ void bad_build(struct image *image, const struct row *row)
 	image->len = off;
 	if (row->data_file)
 		move_data(image);
+}
 
+void bad_build(struct image *image, const struct row *row)
+{
+	memset(image, 0, sizeof(*image));
+	if (row->extended)
+		bad_build_extended(image);
+	else
+		build_standard(image, row);
 	for (size_t i = 0; i < ARRAY_SIZE(row->edits) && row->edits[i].width; i++)
 		bad_put(image, row->edits[i].off, row->edits[i].width, row->edits[i].value);
 	if (row->mangle)

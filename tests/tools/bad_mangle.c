@@ -385,6 +385,11 @@ void cut_data_file(struct image *image)
 	memset(image->want + STREAM_END * CLUSTER, 0, CLUSTER);
 }
 
+void x_victim_reads_zeros(struct image *image)
+{
+	memset(image->want + X_CLUSTER, 0, X_CLUSTER);
+}
+
 void victim_reads_plain(struct image *image)
 {
 	memcpy(image->want + VICTIM * CLUSTER, image->want + PLAIN * CLUSTER, CLUSTER);

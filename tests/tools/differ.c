@@ -3,7 +3,8 @@
  * differ [OPTION...] MANIFEST [PATTERN...]
  * differ [OPTION...] --device PATH
  *
- * Random reads, writes, discards, zeroes and flushes by several threads, against what memory says
+ * Random reads, writes, discards, zeroes and flushes by several threads, and internal snapshots that
+ * are created, applied and deleted in between, against what memory says
  * that the disk should hold; every read is compared at once. Of each image of the manifest whose
  * name matches a pattern a copy is written: attached, changed, detached, some times over. In the end
  * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, qemu-img
@@ -38,6 +39,7 @@
 #include "differ.h"
 #include "filler.h"
 #include "image.h"
+#include "qcow2_format.h"
 #include "qemu.h"
 
 #define FILLER "filler"
@@ -66,6 +68,7 @@ static int attach(struct disk *disk, const struct image_copy *copy, bool writabl
 	};
 	int index = image_attach(copy, &a);
 
+	disk->index = index;
 	disk->no_discard = a.flags & QCOW2BLK_F_NO_DISCARD;
 	if (index < 0)
 		disk_fail(disk, "not attached: %s: %s", strerror(-index), a.sentence);
@@ -85,13 +88,17 @@ static void detach(struct disk *disk, int index)
 static void read_geometry(struct disk *disk, const struct image_copy *copy)
 {
 	int fd = image_open_at(copy->dir, image_top(copy), O_RDONLY);
-	unsigned char header[24];
+	unsigned char header[80];
 
 	if (rig_pread(fd, header, sizeof(header), 0))
 		die("%s: no header", disk->name);
 	close(fd);
 	disk->is_v2 = header[7] == 2;
 	disk->cluster_size = 1U << header[23];
+	/* The lowest byte of incompatible_features, in version 3. */
+	disk->subcluster_size = disk->cluster_size;
+	if (!disk->is_v2 && header[79] & QCOW2_INCOMPAT_EXTL2)
+		disk->subcluster_size /= 32;
 	disk->has_backing = copy->image->layer_count > 1;
 }
 
@@ -114,7 +121,8 @@ static void leave_copy(struct disk *disk, const struct image_copy *copy)
 {
 	int dir = image_copy_to(copy, leave);
 
-	write_oracle(disk, copy, dir);
+	if (write_oracle(disk, copy, dir))
+		disk_leave_snapshots(disk, dir);
 	close(dir);
 }
 
@@ -142,6 +150,21 @@ static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 	close(want_fd);
 }
 
+/* One that was created here. */
+static void check_new_snapshot(struct disk *disk, const struct image_copy *copy, const char *name)
+{
+	char option[64], want[64], said[QEMU_SAID];
+
+	snprintf(option, sizeof(option), "snapshot.name=%s", name);
+	snprintf(want, sizeof(want), DISK_SNAPSHOT_FILE, name);
+	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
+						  image_top(copy), "got.raw", NULL }, said) ||
+	    qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "raw",
+						  want, "got.raw", NULL }, said))
+		disk_fail(disk, "snapshot %s: qemu-img: %s", name, said);
+	unlinkat(copy->dir, want, 0);
+}
+
 static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool compare)
 {
 	const struct manifest_layer *top = copy->image->layers;
@@ -161,6 +184,9 @@ static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool comp
 	    qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "raw",
 						  "want.raw", top->data, NULL }, said))
 		disk_fail(disk, "the data file is not what the disk is: %s", said);
+	disk_leave_snapshots(disk, copy->dir);
+	for (unsigned int i = 0; i < disk->snapshot_count; i++)
+		check_new_snapshot(disk, copy, disk->snapshots[i].name);
 }
 
 static void load_oracle(struct disk *disk, const struct manifest_image *image)
@@ -224,6 +250,7 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 	__atomic_add_fetch(&byte_count, disk.bytes_done, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&refusal_count, disk.refusals, __ATOMIC_RELAXED);
 	image_remove(&copy, (const char *const[]){ "want.raw", "got.raw", NULL });
+	disk_forget_snapshots(&disk);
 	oracle_free(&disk.oracle);
 }
 
@@ -249,6 +276,7 @@ static void run_device(const char *path)
 		.threads = thread_count,
 		.seed = seed,
 		.cluster_size = 4096,
+		.subcluster_size = 4096,
 		.is_other = true,
 	};
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -15,6 +15,7 @@
 #include "rig.h"
 
 #define MAX_LEN		(2U << 20)
+#define SNAPSHOT_EVERY	100	/* operations, or so, a change of snapshots */
 #define PHASE		128	/* operations of a thread before all move elsewhere */
 
 struct worker {
@@ -140,12 +141,43 @@ static void learn(struct worker *w, uint64_t off, uint64_t len)
 	memcpy(oracle_at(&w->disk->oracle, off), w->buf, len);
 }
 
-/* Clusters that are covered read as zeros, what is covered of others stays. */
+/* Part of a cluster, of which it is not known whether it is compressed: all of that stays, or none. */
+static void learn_discard(struct worker *w, uint64_t off, uint64_t len)
+{
+	unsigned char *want = oracle_at(&w->disk->oracle, off);
+	int err = rig_pread(w->fd, w->buf, len, off);
+
+	if (err)
+		fail_op(w, "read after discard", off, len, strerror(-err));
+	else if (!w->buf[0] && !memcmp(w->buf, w->buf + 1, len - 1))
+		memset(want, 0, len);
+	else if (memcmp(w->buf, want, len))
+		fail_op(w, "discard", off, len, "neither zeros nor what it held");
+}
+
+/* Subclusters from @start to @end were discarded. */
+static void take_discard(struct worker *w, uint64_t start, uint64_t end)
+{
+	struct disk *disk = w->disk;
+	uint64_t size = disk->cluster_size, stop;
+
+	for (; start < end; start = stop) {
+		stop = (start / size + 1) * size;
+		if (stop > end)
+			stop = end;
+		if (disk->subcluster_size < size && stop - start < size)
+			learn_discard(w, start, stop - start);
+		else
+			memset(oracle_at(&disk->oracle, start), 0, stop - start);
+	}
+}
+
+/* Subclusters that are covered read as zeros, what is covered of others stays. */
 static void do_discard(struct worker *w, uint64_t off, uint64_t len)
 {
 	struct disk *disk = w->disk;
 	const struct oracle_window *last = &disk->oracle.windows[disk->oracle.window_count - 1];
-	uint64_t mask = disk->cluster_size - 1, range[] = { off, len };
+	uint64_t mask = disk->subcluster_size - 1, range[] = { off, len };
 	uint64_t start = (off + mask) & ~mask, end = (off + len) & ~mask;
 	bool is_nothing = disk->is_v2 && disk->has_backing;
 
@@ -165,7 +197,7 @@ static void do_discard(struct worker *w, uint64_t off, uint64_t len)
 	if (off + len == last->off + last->len)
 		end = off + len;	/* the disk ends in this cluster */
 	if (start < end && !is_nothing)
-		memset(oracle_at(&disk->oracle, start), 0, end - start);
+		take_discard(w, start, end);
 }
 
 static void take_zeroes(struct worker *w, const char *what, uint64_t off, uint64_t len, int err)
@@ -280,9 +312,19 @@ static bool pick_region(struct worker *w, uint64_t *start, uint64_t *end)
 	return false;
 }
 
+/* A cluster, or a subcluster; bytes. */
+static uint64_t pick_unit(struct worker *w)
+{
+	const struct disk *disk = w->disk;
+
+	if (disk->subcluster_size == disk->cluster_size)
+		return disk->cluster_size;
+	return rig_random(&w->random) % 3 ? disk->subcluster_size : disk->cluster_size;
+}
+
 static uint64_t pick_len(struct worker *w)
 {
-	uint64_t clusters = 1 + rig_random(&w->random) % 8, sectors = w->disk->cluster_size / SECTOR;
+	uint64_t clusters = 1 + rig_random(&w->random) % 8, unit = pick_unit(w);
 
 	switch (rig_random(&w->random) % 16) {
 	case 0 ... 3:
@@ -290,9 +332,9 @@ static uint64_t pick_len(struct worker *w)
 	case 4 ... 7:
 		return (1 + rig_random(&w->random) % 8) * SECTOR;
 	case 8 ... 10:
-		return (1 + rig_random(&w->random) % sectors) * SECTOR;
+		return (1 + rig_random(&w->random) % (unit / SECTOR)) * SECTOR;
 	case 11 ... 12:
-		return clusters * w->disk->cluster_size;
+		return clusters * unit;
 	case 13 ... 14:
 		return (1 + rig_random(&w->random) % 128) * SECTOR;
 	default:
@@ -302,7 +344,7 @@ static uint64_t pick_len(struct worker *w)
 
 static void pick_place(struct worker *w, uint64_t *off, uint64_t *len)
 {
-	uint64_t mask = w->disk->cluster_size - 1, start, end, random;
+	uint64_t mask = pick_unit(w) - 1, start, end, random;
 	bool is_stream = pick_region(w, &start, &end);
 
 	*len = pick_len(w);
@@ -345,6 +387,11 @@ static void *work(void *data)
 	for (w->op = 0; w->op < w->ops && !disk->failed; w->op++) {
 		const struct kind *kind = pick_kind(w);
 
+		if (rig_random(&w->random) % SNAPSHOT_EVERY == 0) {
+			oracle_claim(&disk->oracle, w->id, 0, UINT64_MAX, true);
+			disk_change_snapshots(disk, rig_random(&w->random));
+			oracle_release(&disk->oracle, w->id);
+		}
 		pick_place(w, &off, &len);
 		w->buf = memory + rig_random(&w->random) % 8 * SECTOR;
 		oracle_claim(&disk->oracle, w->id, off, len, kind->changes);

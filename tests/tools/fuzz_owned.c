@@ -85,12 +85,15 @@ static void release_table(struct owned *o, u64 off)
 	struct qcow2_fault fault;
 
 	release(o, off, o->h.cluster_size);
-	for (u32 i = 0; i < o->h.cluster_size / 8; i++) {
-		if (qcow2_l2_decode(&o->h, get_be64(o, off + i * 8), &c, &fault) ||
-		    !qcow2_cluster_is_allocated(&c))
+	for (u32 i = 0; i < 1U << o->h.l2_bits; i++) {
+		u64 at = off + i * o->h.l2_entry_size;
+		struct qcow2_l2_entry entry = { .word = get_be64(o, at) };
+
+		if (o->h.subclusters > 1)
+			entry.bitmap = get_be64(o, at + 8);
+		if (qcow2_l2_decode(&o->h, entry, &c, &fault) || !c.mapped)
 			continue;
-		release(o, c.host_off, c.type == QCOW2_CLUSTER_COMPRESSED ? c.csize :
-			o->h.cluster_size);
+		release(o, c.host_off, c.compressed ? c.csize : o->h.cluster_size);
 	}
 }
 

@@ -229,6 +229,22 @@ int rig_force_detach(int index)
 	return send_detach(index, QCOW2BLK_F_FORCE);
 }
 
+int rig_snapshot(int index, uint8_t op, const char *name)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	nlh = request(buf, family, QCOW2BLK_CMD_SNAPSHOT);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_SNAPSHOT_OP, op);
+	mnl_attr_put_strz(nlh, QCOW2BLK_A_SNAPSHOT, name);
+	if (op == QCOW2BLK_SNAPSHOT_APPLY)
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, QCOW2BLK_F_FORCE);
+	return talk(nlh, &answer);
+}
+
 uint8_t rig_parse_direct_io(const char *word)
 {
 	static const char *const modes[] = { "auto", "on", "off" };

@@ -69,6 +69,12 @@ int rig_try_detach(int index);
 /* Detach even if what was written is lost by it. Return: 0 or negative errno. */
 int rig_force_detach(int index);
 
+/*
+ * Create, apply or delete a snapshot. @op: enum qcow2blk_snapshot_op. An apply is forced: who asks
+ * has the disk open. Return: 0 or negative errno.
+ */
+int rig_snapshot(int index, uint8_t op, const char *name);
+
 /* enum qcow2blk_flags of a device. */
 uint32_t rig_flags(int index);
 

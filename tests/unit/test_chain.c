@@ -453,28 +453,55 @@ static void test_not_writable(void **state)
 	assert_int_equal(system("kill $(cat pid)"), 0);
 }
 
-/* Written with wrong refcounts, an image would be damaged further. Below the top they do not matter. */
-static void test_state(void **state)
+static u64 incompatible_features(const char *path)
 {
-	static const struct {
-		u64 bit;
-		const char *why;
-	} rows[] = {
-		{ QCOW2_INCOMPAT_DIRTY, "own/top: the image is dirty (not closed cleanly), so it is not written; qemu-img check -r all mends it, or attach it read-only with -r" },
-		{ QCOW2_INCOMPAT_CORRUPT, "own/top: the image is marked corrupt, so it is not written; qemu-img check" },
-		{ QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT, "is marked corrupt" },
+	struct qcow2_disk_header h;
+	int fd = open(path, O_RDONLY);
+
+	assert_int_equal(read(fd, &h, sizeof(h)), sizeof(h));
+	close(fd);
+	return be64toh(h.incompatible_features);
+}
+
+/* Wrong refcounts are rebuilt before an image is written. Below the top they do not matter. */
+static void test_dirty(void **state)
+{
+	const struct small_image dirty = { .incompatible = QCOW2_INCOMPAT_DIRTY };
+
+	write_image("own/top", &dirty);
+	image("own/over", "top", "qcow2");
+	policy.writable = true;
+	accepted("own/over", 2);
+	policy.writable = false;
+	accepted("own/top", 1);
+	assert_int_equal(incompatible_features("own/top"), QCOW2_INCOMPAT_DIRTY);
+	policy.writable = true;
+	accepted("own/top", 1);
+	assert_int_equal(incompatible_features("own/top"), 0);
+}
+
+/* One that is marked corrupt is mended only if the user says so. */
+static void test_corrupt(void **state)
+{
+	static const u64 bits[] = {
+		QCOW2_INCOMPAT_CORRUPT, QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT,
 	};
 
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		struct small_image small = { .incompatible = rows[i].bit };
+	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
+		struct small_image small = { .incompatible = bits[i] };
 
 		write_image("own/top", &small);
 		image("own/over", "top", "qcow2");
 		policy.writable = true;
-		refused("own/top", rows[i].why);
+		policy.repair = false;
+		refused("own/top", "own/top: the image is marked corrupt, so it is not written; attach --repair mends it where that is possible, -r attaches it read-only");
 		accepted("own/over", 2);
 		policy.writable = false;
 		accepted("own/top", 1);
+		policy.writable = true;
+		policy.repair = true;
+		accepted("own/top", 1);
+		assert_int_equal(incompatible_features("own/top"), 0);
 	}
 }
 
@@ -527,7 +554,8 @@ int main(void)
 		TEST(test_locks),
 		TEST(test_writable),
 		TEST(test_not_writable),
-		TEST(test_state),
+		TEST(test_dirty),
+		TEST(test_corrupt),
 		TEST(test_explain_lock),
 	};
 

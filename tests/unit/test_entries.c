@@ -49,24 +49,39 @@ static void l1_entries(void **state)
 static void assert_cluster(const struct qcow2_header *h, u64 entry, enum qcow2_cluster_type type,
 			   bool copied, u64 host_off, u32 csize)
 {
+	struct qcow2_l2_entry whole = { .word = entry };
 	struct qcow2_cluster c;
 	struct qcow2_fault fault;
 
 	memset(&c, 0xa5, sizeof(c));
-	assert_int_equal(qcow2_l2_decode(h, entry, &c, &fault), 0);
-	assert_int_equal(c.type, type);
+	assert_int_equal(qcow2_l2_decode(h, whole, &c, &fault), 0);
+	assert_int_equal(qcow2_subcluster_type(&c, 0), type);
 	assert_int_equal(c.copied, copied);
 	assert_int_equal(c.host_off, host_off);
 	assert_int_equal(c.csize, csize);
+	if (c.compressed)
+		return;
+	whole = qcow2_l2_encode(h, &c);
+	/* COPIED on nothing is dropped, in a data file it is on everything */
+	assert_int_equal(whole.word, copied ? entry | QCOW2_ENTRY_COPIED :
+					      entry & ~QCOW2_ENTRY_COPIED);
+	assert_int_equal(whole.bitmap, 0);
 }
 
-static void assert_bad_cluster(const struct qcow2_header *h, u64 entry, const char *sentence)
+static void assert_bad_entry(const struct qcow2_header *h, u64 word, u64 bitmap,
+			     const char *sentence)
 {
 	struct qcow2_cluster c;
 	struct qcow2_fault fault;
 
-	assert_int_equal(qcow2_l2_decode(h, entry, &c, &fault), -EINVAL);
+	assert_int_equal(qcow2_l2_decode(h, (struct qcow2_l2_entry){ word, bitmap }, &c, &fault),
+			 -EINVAL);
 	assert_fault(&fault, sentence);
+}
+
+static void assert_bad_cluster(const struct qcow2_header *h, u64 entry, const char *sentence)
+{
+	assert_bad_entry(h, entry, 0, sentence);
 }
 
 static void standard_l2_entries(void **state)
@@ -151,7 +166,7 @@ static void data_file_entries(void **state)
 {
 	for (u32 bits = QCOW2_MIN_CLUSTER_BITS; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
 		struct qcow2_header plain = header_of(3, bits), h = plain;
-		struct qcow2_cluster c = { .type = QCOW2_CLUSTER_NORMAL, .host_off = 5ULL << bits };
+		struct qcow2_cluster c = { .mapped = true, .host_off = 5ULL << bits };
 		u64 off = c.host_off;
 		struct qcow2_fault fault;
 
@@ -161,8 +176,8 @@ static void data_file_entries(void **state)
 		assert_cluster(&h, QCOW2_ENTRY_COPIED | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_PLAIN,
 			       false, 0, 0);
 		assert_cluster(&h, QCOW2_ENTRY_COPIED | off, QCOW2_CLUSTER_NORMAL, true, off, 0);
-		assert_cluster(&h, off, QCOW2_CLUSTER_NORMAL, false, off, 0);
-		assert_cluster(&h, off | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_ALLOC, false, off, 0);
+		assert_cluster(&h, off, QCOW2_CLUSTER_NORMAL, true, off, 0);
+		assert_cluster(&h, off | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_ALLOC, true, off, 0);
 		assert_bad_cluster(&h, QCOW2_ENTRY_COMPRESSED | off,
 				   "L2 entry is compressed, which is not possible with an external data file");
 
@@ -170,10 +185,113 @@ static void data_file_entries(void **state)
 		assert_int_equal(qcow2_check_place(&h, &c, off, &fault), 0);
 		assert_int_equal(qcow2_check_place(&h, &c, off + h.cluster_size, &fault), -EINVAL);
 		assert_fault(&fault, "cluster offset is not the guest offset, as it must be in an external data file");
-		c.type = QCOW2_CLUSTER_UNALLOCATED;
+		c.mapped = false;
 		c.host_off = 0;
 		assert_int_equal(qcow2_check_place(&h, &c, off, &fault), 0);
 	}
+}
+
+#define BITMAP(alloc, zero) ((alloc) | (u64)(zero) << 32)
+
+static struct qcow2_header extended_header(u32 cluster_bits)
+{
+	struct image image = make_image(3, cluster_bits);
+	struct qcow2_header h;
+	struct qcow2_fault fault;
+
+	put(&image, FIELD(incompatible_features), QCOW2_INCOMPAT_EXTL2);
+	put(&image, FIELD(size), 1 * MiB);
+	assert_int_equal(parse(&image, &h, &fault), 0);
+	assert_int_equal(h.subcluster_size, h.cluster_size / 32);
+	free(image.buf);
+	return h;
+}
+
+static void extended_l2_entries(void **state)
+{
+	for (u32 bits = QCOW2_MIN_CLUSTER_BITS_EXTL2; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
+		struct qcow2_header h = extended_header(bits);
+		u64 off = 5ULL << bits, copied = QCOW2_ENTRY_COPIED;
+		const struct {
+			u64 word, bitmap;
+			u32 sc;
+			enum qcow2_cluster_type type;
+		} rows[] = {
+			{ 0, 0, 0, QCOW2_CLUSTER_UNALLOCATED },
+			{ 0, 0, 31, QCOW2_CLUSTER_UNALLOCATED },
+			{ 0, BITMAP(0, 1U << 31), 31, QCOW2_CLUSTER_ZERO_PLAIN },
+			{ 0, BITMAP(0, 1U << 31), 30, QCOW2_CLUSTER_UNALLOCATED },
+			{ off, 0, 0, QCOW2_CLUSTER_UNALLOCATED },
+			{ off, BITMAP(1, 2), 0, QCOW2_CLUSTER_NORMAL },
+			{ off, BITMAP(1, 2), 1, QCOW2_CLUSTER_ZERO_ALLOC },
+			{ off, BITMAP(1, 2), 2, QCOW2_CLUSTER_UNALLOCATED },
+			{ copied | off, BITMAP(~0U, 0), 31, QCOW2_CLUSTER_NORMAL },
+			{ copied | off, BITMAP(0, ~0U), 31, QCOW2_CLUSTER_ZERO_ALLOC },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+			struct qcow2_l2_entry entry = { rows[i].word, rows[i].bitmap }, again;
+			struct qcow2_cluster c;
+			struct qcow2_fault fault;
+
+			assert_int_equal(qcow2_l2_decode(&h, entry, &c, &fault), 0);
+			assert_int_equal(qcow2_subcluster_type(&c, rows[i].sc), rows[i].type);
+			assert_int_equal(c.copied, !!(rows[i].word & copied));
+			assert_int_equal(c.host_off, rows[i].word & off);
+			again = qcow2_l2_encode(&h, &c);
+			assert_memory_equal(&again, &entry, sizeof(entry));
+		}
+
+		assert_bad_entry(&h, QCOW2_ENTRY_ZERO, 0,
+				 "L2 entry has the zero bit, which extended entries lack");
+		assert_bad_entry(&h, off, BITMAP(1U << 31, 1U << 31),
+				 "subcluster bitmap has subclusters that are allocated and read as zeros");
+		assert_bad_entry(&h, 0, BITMAP(1U << 7, 0),
+				 "subcluster bitmap has allocated subclusters, but there is no cluster");
+		assert_bad_entry(&h, QCOW2_ENTRY_COMPRESSED | off, 1,
+				 "subcluster bitmap is not zero, but the cluster is compressed");
+		assert_bad_entry(&h, off | 1 << 8, BITMAP(1, 0), "L2 entry has reserved bits set");
+		assert_bad_entry(&h, off | 1 << 9, BITMAP(1, 0),
+				 "cluster offset is not a multiple of the cluster size");
+	}
+}
+
+/* The first cluster of a data file, with COPIED, is at offset 0. */
+static void extended_data_file_entries(void **state)
+{
+	struct qcow2_header h = extended_header(16);
+	struct qcow2_l2_entry entry = { QCOW2_ENTRY_COPIED, BITMAP(1, 2) }, again;
+	struct qcow2_cluster c;
+	struct qcow2_fault fault;
+
+	assert_bad_entry(&h, entry.word, entry.bitmap,
+			 "subcluster bitmap has allocated subclusters, but there is no cluster");
+	h.incompatible_features |= QCOW2_INCOMPAT_DATA_FILE;
+	assert_int_equal(qcow2_l2_decode(&h, entry, &c, &fault), 0);
+	assert_true(c.mapped && c.copied);
+	assert_int_equal(qcow2_subcluster_type(&c, 0), QCOW2_CLUSTER_NORMAL);
+	assert_int_equal(qcow2_subcluster_type(&c, 1), QCOW2_CLUSTER_ZERO_ALLOC);
+	assert_int_equal(qcow2_subcluster_type(&c, 2), QCOW2_CLUSTER_UNALLOCATED);
+	again = qcow2_l2_encode(&h, &c);
+	assert_memory_equal(&again, &entry, sizeof(entry));
+	assert_int_equal(qcow2_check_place(&h, &c, 0, &fault), 0);
+	assert_int_equal(qcow2_check_place(&h, &c, h.cluster_size, &fault), -EINVAL);
+
+	entry.word = 0;
+	entry.bitmap = BITMAP(0, 1);
+	assert_int_equal(qcow2_l2_decode(&h, entry, &c, &fault), 0);
+	assert_false(c.mapped || c.copied);
+	assert_bad_entry(&h, 0, BITMAP(1, 0),
+			 "subcluster bitmap has allocated subclusters, but there is no cluster");
+}
+
+static void subcluster_masks(void **state)
+{
+	assert_int_equal(qcow2_subcluster_mask(0, 32), ~0U);
+	assert_int_equal(qcow2_subcluster_mask(0, 1), 1);
+	assert_int_equal(qcow2_subcluster_mask(31, 32), 1U << 31);
+	assert_int_equal(qcow2_subcluster_mask(3, 5), 0x18);
+	assert_int_equal(qcow2_subcluster_mask(5, 5), 0);
 }
 
 int main(void)
@@ -183,6 +301,9 @@ int main(void)
 		cmocka_unit_test(standard_l2_entries),
 		cmocka_unit_test(compressed_l2_entries),
 		cmocka_unit_test(data_file_entries),
+		cmocka_unit_test(extended_l2_entries),
+		cmocka_unit_test(extended_data_file_entries),
+		cmocka_unit_test(subcluster_masks),
 	};
 
 	return cmocka_run_group_tests_name("entries", tests, NULL, NULL);

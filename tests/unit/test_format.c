@@ -261,6 +261,9 @@ static void every_geometry(void **state)
 			assert_int_equal(h.header_length, version == 2 ? 72 : 112);
 			assert_int_equal(h.l2_bits, bits - 3);
 			assert_int_equal(h.l2_entry_size, 8);
+			assert_int_equal(h.subclusters, 1);
+			assert_int_equal(h.subcluster_bits, bits);
+			assert_int_equal(h.subcluster_size, 1U << bits);
 			assert_int_equal(h.l1_entries_needed, h.l1_size);
 			assert_int_equal(h.csize_shift, 70 - bits);
 			assert_int_equal(h.csize_mask, (1ULL << (bits - 8)) - 1);
@@ -281,6 +284,9 @@ static void extended_l2_geometry(void **state)
 	put(&image, FIELD(size), 512 * MiB);
 	assert_int_equal(parse(&image, &h, &fault), 0);
 	assert_int_equal(h.l2_entry_size, 16);
+	assert_int_equal(h.subclusters, 32);
+	assert_int_equal(h.subcluster_bits, 11);
+	assert_int_equal(h.subcluster_size, 2048);
 	assert_int_equal(h.l2_bits, 12);
 	assert_int_equal(h.l1_entries_needed, 2);
 	put(&image, FIELD(size), 512 * MiB + 1);
@@ -624,9 +630,7 @@ static void unsupported_features(void **state)
 	} rows[] = {
 		{ 0, 0, NULL, 0 },
 		{ QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT, 0, NULL, 0 },
-		{ QCOW2_INCOMPAT_DATA_FILE, 0, NULL, 0 },
-		{ QCOW2_INCOMPAT_EXTL2, 0,
-		  "incompatible_features has the extended L2 entries bit, which is not supported", 16 },
+		{ QCOW2_INCOMPAT_DATA_FILE | QCOW2_INCOMPAT_EXTL2, 0, NULL, 0 },
 		{ 1ULL << 5, 0, "incompatible feature bit is not known", 5 },
 		{ 1ULL << 63, 0, "incompatible feature bit is not known", 63 },
 		{ 1ULL << 40 | 1ULL << 63 | QCOW2_INCOMPAT_EXTL2, 0,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* userspace/snapshot.c: the snapshot table, entries of every length, and what ends too early. */
+/* userspace/snapshot_table.c: the snapshot table, entries of every length, and what ends too early. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -28,14 +28,18 @@ struct row {
 static int make_images(void **state)
 {
 	const struct small_image plain = { }, overlay = { .backing = "image", .format = "qcow2" };
-	const struct small_image dirty = { .incompatible = QCOW2_INCOMPAT_DIRTY };
+	const struct small_image corrupt = { .incompatible = QCOW2_INCOMPAT_CORRUPT };
+	const struct small_image unknown = { .incompatible = 1 << 5 };
 
 	strcpy(dir, "/tmp/test_usage.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir))
 		return -1;
 	write_image("image", &plain);
 	write_image("overlay", &overlay);
-	write_image("dirty", &dirty);
+	write_image("corrupt", &corrupt);
+	write_image("unknown", &unknown);
+	if (system("touch raw"))
+		return -1;
 	return 0;
 }
 
@@ -102,7 +106,9 @@ static void test_attach(void **state)
 		{ { "--discard", "on", "image" }, 1, "--discard 'on': unmap and ignore are known" },
 		{ { "--discard", "ignore", "none" }, 1, "none: cannot open the image" },
 		{ { "--discard", "unmap", "none" }, 1, "none: cannot open the image" },
-		{ { "dirty" }, 2, "dirty: the image is dirty" },
+		{ { "corrupt" }, 2, "corrupt: the image is marked corrupt, so it is not written; attach --repair" },
+		{ { "-r", "--repair", "image" }, 1, "--repair writes the image, which -r forbids" },
+		{ { "--repair", "none" }, 1, "none: cannot open the image" },
 		{ { "-r", "none" }, 1, "none: cannot open the image: No such file" },
 	};
 
@@ -185,7 +191,31 @@ static void test_others(void **state)
 		{ { "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 	};
 
+	static const struct row snapshot[] = {
+		{ { NULL }, 1, "say what to do: list, create, apply or delete" },
+		{ { "image" }, 1, "unknown action 'image'" },
+		{ { "list" }, 1, "list: give one DEVICE or IMAGE" },
+		{ { "list", "image", "overlay" }, 1, "list: give one DEVICE or IMAGE" },
+		{ { "list", "--all", "image" }, 1, "unrecognized option '--all'" },
+		{ { "list", "none" }, 1, "none: cannot open the image: No such file" },
+		{ { "list", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+		{ { "list", "raw" }, 2, "raw: file length 0 is too small" },
+	};
+	/* As qemu-img check: 1 is what could not be checked, 2 what is corrupt. */
+	static const struct row of_check[] = {
+		{ { NULL }, 1, "give one IMAGE or DEVICE" },
+		{ { "image", "overlay" }, 1, "give one IMAGE or DEVICE" },
+		{ { "--repair=some", "image" }, 1, "--repair=some: leaks and all are known" },
+		{ { "--fix", "image" }, 1, "unrecognized option '--fix'" },
+		{ { "none" }, 1, "none: cannot open the image: No such file" },
+		{ { "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+		{ { "unknown" }, 1, "unknown: incompatible feature bit 5" },
+		{ { "raw" }, 63, "raw: file length 0 is too small" },
+	};
+
 	CHECK(qcow2_command_detach, detach);
+	CHECK(qcow2_command_snapshot, snapshot);
+	CHECK(qcow2_command_check, of_check);
 	CHECK(qcow2_command_list, list);
 	CHECK(qcow2_command_info, info);
 }
