@@ -224,7 +224,8 @@ int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len);
 
 /**
  * qcow2_file_reserve() - fill holes within a regular file with space
- * Context: may sleep. Return: 0, -EOPNOTSUPP, -ENOSPC, -EDQUOT, or another errno.
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, -ENOSPC, -EDQUOT, -ENOMEM on a file system
+ * in memory, or another errno.
  */
 int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len);
 
