@@ -122,13 +122,14 @@ static const char *const kind_names[] = {
 static int look_up(struct qcow2_layer *layer, enum kind kind, struct qcow2_error *err)
 {
 	int fd = open(layer->name, O_PATH | O_CLOEXEC);
-	int ret;
+	int ret, usage;
 
-	if (fd < 0)
-		return qcow2_error_set(err,
-				       kind == IS_TOP && (errno == ENOENT || errno == ENOTDIR) ?
-				       QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED, layer->name, "cannot open the %s: %s", kind_names[kind],
+	if (fd < 0) {
+		usage = kind == IS_TOP && (errno == ENOENT || errno == ENOTDIR);
+		return qcow2_error_set(err, usage ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+				       layer->name, "cannot open the %s: %s", kind_names[kind],
 				       strerror(errno));
+	}
 	if (fstat(fd, &layer->st))
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot stat it: %s",
 				      strerror(errno));
