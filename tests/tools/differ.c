@@ -230,6 +230,7 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 {
 	struct disk disk = {
 		.name = image->name, .threads = thread_count, .may_be_full = room,
+		.has_data_file = image->layers[0].data,
 	};
 	struct image_copy copy;
 
