@@ -137,7 +137,7 @@ static void source_iter(const struct qcow2_part *p, struct iov_iter *from)
 /* In a worker: all of it, and wait. Also what was written by half before. */
 static void write_now(struct qcow2_part *p)
 {
-	struct qcow2_file *f = &qcow2_request_top(p->req)->file;
+	struct qcow2_file *f = qcow2_request_top(p->req)->data;
 	struct iov_iter from;
 
 	source_iter(p, &from);
@@ -157,7 +157,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 {
 	struct qcow2_part *p = container_of(iocb, struct qcow2_part, iocb);
 
-	qcow2_file_end_write(&qcow2_request_top(p->req)->file);
+	qcow2_file_end_write(qcow2_request_top(p->req)->data);
 	if (ret == p->bytes) {
 		write_done(p, 0);
 	} else if (ret >= 0 || ret == -EAGAIN || ret == -ENOMEM) {
@@ -171,7 +171,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 /* Send a part that is all filled in. */
 static void submit(struct qcow2_part *p)
 {
-	struct qcow2_file *f = &qcow2_request_top(p->req)->file;
+	struct qcow2_file *f = qcow2_request_top(p->req)->data;
 	struct iov_iter from;
 
 	atomic_inc(&p->req->pending);
@@ -214,11 +214,11 @@ static int check_target(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
 	if (l->format == QCOW2BLK_FORMAT_RAW)
 		return 0;
-	if (qcow2_overlap_hit(&l->overlap, host_off, len)) {
+	if (!qcow2_layer_has_data_file(l) && qcow2_overlap_hit(&l->overlap, host_off, len)) {
 		qcow2_layer_corrupt(l, host_off, "is mapped to the disk, but holds metadata");
 		return -EIO;
 	}
-	if (host_off + len > round_up(qcow2_file_size(&l->file), l->h.cluster_size)) {
+	if (host_off + len > round_up(qcow2_file_size(l->data), l->h.cluster_size)) {
 		qcow2_layer_err(l, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
 				off, host_off);
 		return -EIO;
@@ -336,7 +336,7 @@ void qcow2_cow_free_cluster(struct qcow2_layer *l, struct qcow2_free_batch *b,
 {
 	u64 first = c->host_off >> l->h.cluster_bits, last = first;
 
-	if (!c->host_off)
+	if (!c->mapped)
 		return;
 	if (c->compressed)
 		last = (c->host_off + c->csize - 1) >> l->h.cluster_bits;
@@ -397,7 +397,7 @@ static int choose_action(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 		return qcow2_cow_bad_entry(l, plan->off, &fault);
 	action = action_for(old, sc);
 	end = sc + reach(h, action, old, sc);
-	*frees = old->host_off;
+	*frees = old->mapped;
 	plan->nr = min(plan->nr, p->a.place.left);
 	for (i = 1; i < plan->nr && end == i * h->subclusters; i++) {
 		if (qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault) ||
@@ -405,7 +405,7 @@ static int choose_action(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 		    (action == REUSE && c.host_off != old->host_off + ((u64)i << h->cluster_bits)))
 			break;
 		end += reach(h, action, &c, 0);
-		*frees |= c.host_off;
+		*frees |= c.mapped;
 	}
 	plan->nr = i;
 	plan->len = min_t(u64, plan->len, (plan->first << h->cluster_bits) +
@@ -453,6 +453,31 @@ static int reuse_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 	return err;
 }
 
+/*
+ * Clusters in the data file, where the guest's offset is the host's. They need no refcount and
+ * wait for nobody: what lay there before was these very guest clusters' own, so whoever still
+ * reads or writes that does so at the same time as the request that took it away. What it holds
+ * is anybody's guess, but for a hole. Where some of it is not written the file system makes zeros
+ * of it, if it can: then what a cluster of 2 MiB costs is not 2 MiB. That waits for all I/O on the
+ * file; a look for a hole does not.
+ */
+static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
+{
+	u64 begin = round_down(plan->off, (u64)l->h.subcluster_size);
+	u64 end = min(round_up(plan->off + plan->len, (u64)l->h.subcluster_size), l->size);
+
+	p->a.reuse = true;
+	p->a.run = (struct qcow2_run) {
+		.start = plan->first, .nr = plan->nr, .number = U64_MAX,
+	};
+	plan->zeroed = (plan->off > begin || plan->off + plan->len < end) &&
+		       (qcow2_file_is_hole(l->data, begin, end - begin) ||
+			!qcow2_file_zero(l->data, begin, end - begin));
+	if (qcow2_is_mutant(DATA_AS_ZERO))
+		plan->zeroed = true;
+	return 0;
+}
+
 /* Do these guest bytes, clipped to the disk, read as zeros? */
 int qcow2_cow_reads_zero(struct qcow2_request *req, u64 off, u64 len, bool *zero)
 {
@@ -488,7 +513,7 @@ static u32 kept(const struct qcow2_layer *l, const struct qcow2_part *p, u32 i)
 static void plan_range(const struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
 {
 	const struct qcow2_header *h = &l->h;
-	u64 base = plan->first << h->cluster_bits;
+	u64 base = plan->first << h->cluster_bits, end;
 	u32 last = (plan->nr - 1) * h->subclusters, keep;
 
 	plan->len = min_t(u64, plan->len, base + ((u64)plan->nr << h->cluster_bits) - plan->off);
@@ -501,7 +526,11 @@ static void plan_range(const struct qcow2_layer *l, struct qcow2_part *p, struct
 	if (keep)
 		p->a.end = max(p->a.end, last + min_t(u32, fls(keep), h->subclusters));
 	plan->head = plan->off - base - ((u64)p->a.first << h->subcluster_bits);
-	plan->tail = base + ((u64)p->a.end << h->subcluster_bits) - plan->off - plan->len;
+	end = base + ((u64)p->a.end << h->subcluster_bits);
+	/* A data file ends with the disk, not with its last cluster. */
+	if (qcow2_layer_has_data_file(l))
+		end = min(end, l->size);
+	plan->tail = end - plan->off - plan->len;
 }
 
 /* Which of the old bytes must be kept, and whether the order of durability matters. */
@@ -597,6 +626,7 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 			bool *frees)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
+	bool data_file = qcow2_layer_has_data_file(l);
 	struct qcow2_cluster old;
 	int action;
 
@@ -606,9 +636,12 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 	action = choose_action(l, p, plan, &old, frees);
 	switch (action) {
 	case ALLOCATE:
-		return plan->whole ? take_clusters(l, p, plan, *frees) : LOOK_AGAIN;
+		if (!plan->whole)
+			return LOOK_AGAIN;
+		return data_file ? place_clusters(l, p, plan) :
+				   take_clusters(l, p, plan, *frees);
 	case REUSE:
-		return reuse_clusters(l, p, plan, &old);
+		return data_file ? place_clusters(l, p, plan) : reuse_clusters(l, p, plan, &old);
 	case IN_PLACE:
 		/* Somebody was here before us. */
 		return LOOK_AGAIN;

@@ -689,6 +689,15 @@ int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len)
 	return allocate(f, FALLOC_FL_KEEP_SIZE, off, len, &f->can_grow);
 }
 
+bool qcow2_file_is_hole(const struct qcow2_file *f, u64 off, u64 len)
+{
+	const struct cred *old = override_creds(f->filp->f_cred);
+	loff_t data = vfs_llseek(f->filp, off, SEEK_DATA);
+
+	revert_creds(old);
+	return data == -ENXIO || (data > 0 && data >= off + len);
+}
+
 int qcow2_file_truncate(struct qcow2_file *f, u64 size)
 {
 	const struct cred *old = override_creds(f->filp->f_cred);

@@ -108,7 +108,7 @@ static void part_read_failed(struct qcow2_part *p, long err)
  */
 static int check_past_eof(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
-	u64 size = qcow2_file_size(&l->file);
+	u64 size = qcow2_file_size(l->data);
 
 	if (host_off < size) {
 		/* Nothing read, and yet not at the end: a file system that lies. */
@@ -122,7 +122,7 @@ static int check_past_eof(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 				off, host_off);
 		return -EIO;
 	}
-	if (qcow2_file_shrank(&l->file)) {
+	if (qcow2_file_shrank(l->data)) {
 		qcow2_layer_err(l, "guest offset %llu: host offset %llu is gone: the file was cut short while attached\n",
 				off, host_off);
 		return -EIO;
@@ -165,7 +165,7 @@ static void part_read_data(struct qcow2_part *p)
 	int err = 0;
 
 	qcow2_part_iter(p, ITER_DEST, &to);
-	ret = qcow2_file_read_iter(&p->ext.layer->file, &to, p->ext.host_off);
+	ret = qcow2_file_read_iter(p->ext.layer->data, &to, p->ext.host_off);
 	if (ret < 0) {
 		part_read_failed(p, ret);
 		return;
@@ -312,7 +312,7 @@ void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
 /* Can the file take this part without a worker? */
 static bool may_submit(const struct qcow2_part *p, const struct iov_iter *to, bool may_sleep)
 {
-	const struct qcow2_file *f = &p->ext.layer->file;
+	const struct qcow2_file *f = p->ext.layer->data;
 
 	return p->ext.type == QCOW2_CLUSTER_NORMAL && f->direct &&
 	       (may_sleep || f->inline_reads) &&
@@ -331,7 +331,7 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 		this_cpu_inc(t->stats->file_reads);
 	qcow2_part_iter(p, ITER_DEST, &to);
 	if (may_submit(p, &to, may_sleep))
-		qcow2_file_submit_read(&p->ext.layer->file, &p->iocb, &to, p->ext.host_off,
+		qcow2_file_submit_read(p->ext.layer->data, &p->iocb, &to, p->ext.host_off,
 				       !may_sleep);
 	else
 		queue_part(p);
@@ -454,7 +454,7 @@ static int read_extent(struct qcow2_io_target *t, const struct qcow2_extent *ext
 		iov_iter_kvec(&to, ITER_DEST, &kvec, 1, ext->len);
 		return qcow2_compress_read(t->compress, ext, &to);
 	}
-	got = qcow2_file_read(&ext->layer->file, buf, ext->host_off, ext->len);
+	got = qcow2_file_read(ext->layer->data, buf, ext->host_off, ext->len);
 	if (got < 0) {
 		qcow2_layer_err(ext->layer, "guest offset %llu: host offset %llu cannot be read: error %zd\n",
 				off, ext->host_off, got);

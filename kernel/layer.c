@@ -160,6 +160,7 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 	strscpy(l->name, name, sizeof(l->name));
 	l->index = index;
 	l->format = format;
+	l->data = &l->file;
 	ratelimit_state_init(&l->log_rate, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
 	err = qcow2_file_open(&l->file, filp, mode, writable, why);
 	if (err)
@@ -185,6 +186,25 @@ void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u
 	l->size = size;
 }
 
+int qcow2_layer_open_data(struct qcow2_layer *l, struct file *filp,
+			  enum qcow2blk_direct_io mode, const char **why)
+{
+	bool has = l->format == QCOW2BLK_FORMAT_QCOW2 && qcow2_has_data_file(&l->h);
+	int err;
+
+	if (has != !!filp) {
+		*why = has ? "the image has an external data file, which was not given" :
+			     "a data file was given, but the image has none";
+		return -EINVAL;
+	}
+	if (!filp)
+		return 0;
+	err = qcow2_file_open(&l->data_file, filp, mode, l->file.writable, why);
+	if (!err)
+		l->data = &l->data_file;
+	return err;
+}
+
 void qcow2_layer_close(struct qcow2_layer *l)
 {
 	if (l->writable)
@@ -192,6 +212,8 @@ void qcow2_layer_close(struct qcow2_layer *l)
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		qcow2_map_close(&l->map);
 	qcow2_crypt_put(l->crypt);
+	if (qcow2_layer_has_data_file(l))
+		qcow2_file_close(&l->data_file);
 	qcow2_file_close(&l->file);
 	kfree(l);
 }

@@ -36,6 +36,9 @@
  * @QCOW2_MUTANT_SWITCH_PUNCHED: space of the old tables is punched out before that.
  * @QCOW2_MUTANT_SWITCH_UNSYNCED: that is over when the header is written, not durable.
  * @QCOW2_MUTANT_STILL_COPIED: entries that a snapshot shares say COPIED.
+ * @QCOW2_MUTANT_NO_DATA_SYNC: an external data file is never synced.
+ * @QCOW2_MUTANT_DATA_AS_ZERO: what an external data file holds counts as zeros.
+ * @QCOW2_MUTANT_RAW_BY_ENTRY: zeros are a matter of entries for a raw data file, too.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -62,6 +65,9 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_SWITCH_PUNCHED,
 	QCOW2_MUTANT_SWITCH_UNSYNCED,
 	QCOW2_MUTANT_STILL_COPIED,
+	QCOW2_MUTANT_NO_DATA_SYNC,
+	QCOW2_MUTANT_DATA_AS_ZERO,
+	QCOW2_MUTANT_RAW_BY_ENTRY,
 	QCOW2_NR_MUTANTS
 };
 

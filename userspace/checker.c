@@ -442,14 +442,9 @@ static void map_entry(struct qcow2_checker *c, u64 entry, u64 bitmap, u64 where,
 		/* Reserved bits do not hide where a cluster is. */
 		if (m->compressed || m->off & (c->h->cluster_size - 1))
 			m->len = 0;
-	} else if (m->compressed && data_file) {
-		fault(c, QCOW2_FAULT_STRUCTURE, where,
-		      "the L2 entry at %llu (0x%llx) is compressed, but there is a data file",
-		      where, entry);
-		m->len = 0;
-	} else if (m->compressed) {
+	} else {
 		m->off = cluster.host_off;
-		m->len = cluster.csize;
+		m->len = m->compressed ? cluster.csize : cluster.mapped ? c->h->cluster_size : 0;
 	}
 }
 

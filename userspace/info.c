@@ -61,16 +61,6 @@ static bool has(const struct qcow2_header *h, uint64_t feature)
 	return h->incompatible_features & feature;
 }
 
-static char *data_file(const struct qcow2_layer *layer)
-{
-	struct qcow2_error err;
-	char *name;
-
-	qcow2_image_string(&layer->image, &header_of(layer)->data_file, layer->name,
-			   "data file name", &name, &err);
-	return name;
-}
-
 static struct json_object *bitmap_json(const struct qcow2_bitmap *bitmap)
 {
 	struct json_object *o = json_object_new_object();
@@ -104,7 +94,6 @@ static void add_v3(struct json_object *data, const struct info *info)
 {
 	const struct qcow2_layer *layer = top_of(info);
 	const struct qcow2_header *h = header_of(layer);
-	char *name = data_file(layer);
 
 	qcow2_output_add_bool(data, "lazy-refcounts",
 			      h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS);
@@ -112,12 +101,11 @@ static void add_v3(struct json_object *data, const struct info *info)
 	qcow2_output_add_bool(data, "corrupt", has(h, QCOW2_INCOMPAT_CORRUPT));
 	qcow2_output_add_bool(data, "extended-l2", has(h, QCOW2_INCOMPAT_EXTL2));
 	if (has(h, QCOW2_INCOMPAT_DATA_FILE)) {
-		qcow2_output_add_str(data, "data-file", name);
+		qcow2_output_add_str(data, "data-file", layer->data_name);
 		qcow2_output_add_bool(data, "data-file-raw",
 				      h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	}
 	add_bitmaps(data, info);
-	free(name);
 }
 
 /* Return: false where that is no LUKS image, or its LUKS header is of no use. */
@@ -336,7 +324,6 @@ static void print_specific(const struct info *info)
 {
 	const struct qcow2_layer *layer = top_of(info);
 	const struct qcow2_header *h = header_of(layer);
-	char *name;
 
 	puts("Format specific information:");
 	printf("    compat: %s\n", h->version == 2 ? "0.10" : "1.1");
@@ -349,10 +336,11 @@ static void print_specific(const struct info *info)
 		print_encrypt(layer);
 	if (h->version == 2)
 		return;
-	name = data_file(layer);
-	if (name)
-		print_text("    data file", name);
-	free(name);
+	if (layer->data_name)
+		print_text("    data file", layer->data_name);
+	if (has(h, QCOW2_INCOMPAT_DATA_FILE))
+		printf("    data file raw: %s\n",
+		       yes(h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW));
 	print_bitmaps(info);
 	printf("    corrupt: %s\n", yes(has(h, QCOW2_INCOMPAT_CORRUPT)));
 	printf("    extended l2: %s\n", yes(has(h, QCOW2_INCOMPAT_EXTL2)));

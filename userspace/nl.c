@@ -242,6 +242,9 @@ static void put_layers(struct nlmsghdr *nlh, const struct qcow2_nl_device *devic
 		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, device->layers[i].fd);
 		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT, device->layers[i].format);
 		put_key(nlh, device->layers[i].key);
+		if (device->layers[i].has_data)
+			mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_DATA_FD,
+					 device->layers[i].data_fd);
 		mnl_attr_nest_end(nlh, layer);
 	}
 	begin[i] = nlh->nlmsg_len;
@@ -411,6 +414,17 @@ static bool take_layer(const struct nlattr *nest, struct qcow2_nl_layer *layer)
 		case QCOW2BLK_A_LAYER_SIZE:
 			ok &= read_u64(attr, &layer->size);
 			break;
+		case QCOW2BLK_A_LAYER_DATA_PATH:
+			ok &= read_string(attr, &layer->data_path);
+			break;
+		case QCOW2BLK_A_LAYER_DATA_DEV:
+			layer->has_data = true;
+			ok &= read_u32(attr, &dev);
+			layer->data_dev = ok ? decode_dev(dev) : 0;
+			break;
+		case QCOW2BLK_A_LAYER_DATA_INO:
+			ok &= read_u64(attr, &layer->data_ino);
+			break;
 		}
 	}
 	return ok;
@@ -526,6 +540,7 @@ void qcow2_nl_free_list(struct qcow2_nl_device *devices, unsigned int count)
 		for (j = 0; j < devices[i].nr_layers; j++) {
 			free(devices[i].layers[j].cipher);
 			free(devices[i].layers[j].path);
+			free(devices[i].layers[j].data_path);
 		}
 	}
 	free(devices);

@@ -30,6 +30,7 @@ struct qcow2_nl_key {
 /**
  * struct qcow2_nl_layer - one layer, in a request or as the kernel describes it
  * @fd: (in) the open file.
+ * @data_fd: (in) likewise of its external data file, with @has_data.
  * @name: (in) what to call it in an error.
  * @format: (in, out) what it is.
  * @key: (in) NULL, or how it is decrypted.
@@ -40,9 +41,12 @@ struct qcow2_nl_key {
  * @direct_io: (out) is it read with direct I/O?
  * @cluster_size: (out) bytes; 0 for a raw layer.
  * @size: (out) bytes, virtual size.
+ * @has_data: (in, out) there is an external data file.
+ * @data_path, @data_dev, @data_ino: (out) of that file, likewise.
  */
 struct qcow2_nl_layer {
 	int fd;
+	int data_fd;
 	const char *name;
 	uint8_t format;
 	const struct qcow2_nl_key *key;
@@ -53,6 +57,10 @@ struct qcow2_nl_layer {
 	bool direct_io;
 	uint32_t cluster_size;
 	uint64_t size;
+	bool has_data;
+	char *data_path;
+	dev_t data_dev;
+	uint64_t data_ino;
 };
 
 #define QCOW2_NL_ANY_INDEX	(-1)

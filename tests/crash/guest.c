@@ -138,6 +138,7 @@ static void read_cluster(const struct image *img, const struct qcow2_header *h,
 			 const struct base *base, struct qcow2_l2_entry entry, uint64_t sector,
 			 uint32_t *ids, uint64_t count)
 {
+	const struct image *data = qcow2_has_data_file(h) ? img->data : img;
 	uint64_t step = h->subcluster_size / SECTOR;
 	struct qcow2_cluster c;
 	struct qcow2_fault why;
@@ -160,7 +161,7 @@ static void read_cluster(const struct image *img, const struct qcow2_header *h,
 			read_base(base, sector + at, ids + at, part);
 			break;
 		case QCOW2_CLUSTER_NORMAL:
-			read_file(img, c.host_off + at * SECTOR, ids + at, part);
+			read_file(data, c.host_off + at * SECTOR, ids + at, part);
 			break;
 		default:
 			fill(ids + at, CONTENT_ZEROS, part, true);

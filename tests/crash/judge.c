@@ -57,6 +57,24 @@ static bool contents_are_right(struct judge *j, size_t point)
 	return wrong(j, "%s: sector %llu (of %u) holds %s", word, (unsigned long long)first, bad, text);
 }
 
+/* A raw data file alone is a disk like any other. */
+static bool data_are_right(struct judge *j)
+{
+	const struct image *data = j->replay.state.data;
+	char text[96];
+
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+		const char *is = journal_judge(&j->journal, s, data->ids[s]);
+
+		if (!is)
+			continue;
+		describe(text, sizeof(text), data->ids[s]);
+		return wrong(j, "RAW %s: sector %llu of the data file holds %s", is,
+			     (unsigned long long)s, text);
+	}
+	return true;
+}
+
 static bool snapshots_are_right(struct judge *j, size_t point)
 {
 	return snaps_judge(&j->snaps, &j->journal, &j->replay.state, &j->base, &j->check.header,
@@ -102,7 +120,9 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "LEAKS: %u clusters", c->leaks);
 	if (c->header.size != j->header.size)
 		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
-	return contents_are_right(j, point) && snapshots_are_right(j, point) &&
+	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
+		return wrong(j, "RAW: the bit has changed");
+	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
 	       snapshots_are_kept(j) && autoclear_is_clear(j);
 }
 
@@ -115,6 +135,13 @@ bool judge_end_state(struct judge *j)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+		uint32_t is = j->replay.state.data->ids[s];
+
+		if (contents[is].hash != contents[j->guest[s]].hash)
+			return wrong(j, "RAW: sector %llu of the data file is not the disk's",
+				     (unsigned long long)s);
+	}
 	return true;
 }
 

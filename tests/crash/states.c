@@ -266,7 +266,7 @@ static bool judge_prefixes(struct job *job, uint64_t want)
 		points = draw_points(job, count);
 		for (size_t i = 0; i < count; i++) {
 			replay_prefix(&job->judge.replay, points[i]);
-			if (!is_new(job->judge.replay.state.hash))
+			if (!is_new(image_hash(&job->judge.replay.state)))
 				continue;
 			job->prefixes++;
 			good &= take(job, points[i]);
@@ -292,7 +292,7 @@ static bool judge_samples(struct job *job, uint64_t want)
 		points = draw_points(job, count);
 		for (size_t i = 0; i < count && job->states < want; i++) {
 			if (!replay_sample(&job->judge.replay, points[i], &job->random) ||
-			    !is_new(job->judge.replay.state.hash))
+			    !is_new(image_hash(&job->judge.replay.state)))
 				continue;
 			good &= take(job, points[i]);
 			if (!good && stop_at_first)

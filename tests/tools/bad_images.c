@@ -27,6 +27,9 @@
 #define BAD_ZSTD(nm, how) { .name = "zstd-" nm, .outcome = ERROR, .words = "bad zstd stream", \
 	.guest = STREAM, .zstd = true, .mangle = how }
 
+#define DATA_L2(nm, outcome_, words_, v) { .name = "data-l2-" nm, .outcome = outcome_, \
+	.words = words_, .guest = VICTIM, .data_file = true, .edits = { VICTIM_ENTRY(v) } }
+
 #define X_VICTIM_ENTRY(word, bitmap) { X_L2_OFF + 16, 8, word }, { X_L2_OFF + 24, 8, bitmap }
 #define BAD_X(nm, words_, word, bitmap) { .name = "extl2-" nm, .outcome = ERROR, \
 	.words = words_, .guest = X_VICTIM, .extended = true, \
@@ -52,6 +55,7 @@
 	"and key material"
 #define LUKS_EOF "full disk encryption header length reaches past the end of the file"
 #define RESERVED "has reserved bits set"
+#define ELSEWHERE "is not the guest offset, as it must be in an external data file"
 #define UNALIGNED "is not a multiple of the cluster size"
 
 const struct row bad_rows[] = {
@@ -156,9 +160,10 @@ const struct row bad_rows[] = {
 	       "incompatible feature bit is not known", SET(incompatible_features, 1 << 5)),
 	REFUSE("feature-63", "incompatible feature bit is not known",
 	       SET(incompatible_features, 1ULL << 63)),
-	REFUSE("feature-data-file",
-	       "incompatible_features has the external data file bit, which is not supported",
-	       SET(incompatible_features, QCOW2_INCOMPAT_DATA_FILE)),
+	REFUSE("data-file-with-snapshots",
+	       "nb_snapshots is not zero, but there is an external data file, which allows no snapshots",
+	       SET(incompatible_features, QCOW2_INCOMPAT_DATA_FILE), SET(nb_snapshots, 1),
+	       SET(snapshots_offset, 2 * CLUSTER)),
 	REFUSE("feature-raw-without-data-file",
 	       "autoclear_features has the raw data file bit, but the image has no data file",
 	       SET(autoclear_features, QCOW2_AUTOCLEAR_DATA_FILE_RAW)),
@@ -324,7 +329,22 @@ const struct row bad_rows[] = {
 	{ .name = "zstd-cut-within", .outcome = ERROR, .words = "bad zstd stream",
 	  .guest = STREAM_END, .zstd = true, .mangle = cut_in_end_stream },
 
+	DATA_L2("elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER),
+	DATA_L2("at-the-start", ERROR, ELSEWHERE, COPIED),
+	DATA_L2("past-end", ERROR, ELSEWHERE, COPIED | PAST_END),
+	DATA_L2("zero-elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER | ZERO),
+	DATA_L2("unaligned", ERROR, UNALIGNED, COPIED | (CLUSTER + 512)),
+	DATA_L2("reserved", ERROR, RESERVED, COPIED | CLUSTER | 1 << 3),
+	DATA_L2("compressed", ERROR, "is compressed, which is not possible",
+		COMPRESSED | STREAM_OFF),
+	{ .name = "data-file-cut", .outcome = ERROR, .words = BEYOND, .guest = PLAIN_TOO,
+	  .data_file = true, .mangle = cut_data_file },
+
 	/* Odd, but QEMU reads it. */
+	{ .name = "data-fine", .outcome = FINE, .data_file = true },
+	DATA_L2("fine-without-copied", FINE, NULL, CLUSTER),
+	{ .name = "data-fine-first-without-copied", .outcome = FINE, .data_file = true,
+	  .edits = { AT(L2_OFF + PLAIN * 8, 8, 0) }, .mangle = plain_reads_zeros },
 	{ .name = "fine", .outcome = FINE },
 	{ .name = "fine-v2", .outcome = FINE, .version = 2,
 	  .edits = { AT(L2_OFF + ZEROS * 8, 8, 0), AT(L2_OFF + ZEROS_ALLOC * 8, 8, 0) } },
@@ -370,6 +390,21 @@ void bad_make_text(unsigned char *cluster, int guest)
 	for (size_t i = 0; i < CLUSTER; i += 32) {
 		snprintf(line, sizeof(line), "guest cluster %2d, byte %4zu......", guest, i);
 		memcpy(cluster + i, line, 32);
+	}
+}
+
+/* Data go where the guest has them, in a file of their own; nothing is compressed. */
+static void move_data(struct image *image)
+{
+	bad_put(image, FIELD(incompatible_features), QCOW2_INCOMPAT_DATA_FILE);
+	memcpy(image->file, image->want, sizeof(image->file));
+	memset(image->file + ZEROS_ALLOC * CLUSTER, 0xdb, CLUSTER);
+	image->file_len = sizeof(image->file);
+	for (int guest = 0; guest <= STREAM_END; guest++) {
+		uint64_t zero = guest == ZEROS_ALLOC ? ZERO : 0;
+
+		if (guest != ZEROS && guest != NOTHING)
+			bad_put(image, L2_OFF + guest * 8, 8, COPIED | guest * CLUSTER | zero);
 	}
 }
 
@@ -436,6 +471,8 @@ static void build_standard(struct image *image, const struct row *row)
 		}
 	}
 	image->len = off;
+	if (row->data_file)
+		move_data(image);
 }
 
 void bad_build(struct image *image, const struct row *row)

@@ -8,7 +8,7 @@
  * that the disk should hold; every read is compared at once. Of each image of the manifest whose
  * name matches a pattern a copy is written: attached, changed, detached, some times over. In the end
  * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, qemu-img
- * compare agrees, and internal snapshots hold what they held.
+ * compare agrees, internal snapshots hold what they held, and a raw data file is what the disk is.
  *
  *	--ops N, --rounds N		operations for each image, and in how many attachments
  *	--threads N, --jobs N		threads on a disk; images at a time
@@ -169,6 +169,7 @@ static void check_new_snapshot(struct disk *disk, const struct image_copy *copy,
 
 static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool compare)
 {
+	const struct manifest_layer *top = copy->image->layers;
 	char said[QEMU_SAID], spec[QEMU_SPEC];
 
 	if (!qemu_check(copy->dir, image_top(copy), leaks_allowed, said))
@@ -182,6 +183,11 @@ static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool comp
 						  "driver=raw,file.filename=want.raw",
 						  qemu_spec(image_top(copy), spec), NULL }, said))
 		disk_fail(disk, "qemu-img compare: %s", said);
+	/* QEMU makes it longer than the disk, up to the end of the last cluster: with zeros. */
+	if (top->data_is_raw &&
+	    qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "raw",
+						  "want.raw", top->data, NULL }, said))
+		disk_fail(disk, "the data file is not what the disk is: %s", said);
 	disk_leave_snapshots(disk, copy->dir);
 	for (unsigned int i = 0; i < disk->snapshot_count; i++)
 		check_new_snapshot(disk, copy, disk->snapshots[i].name);
@@ -228,6 +234,7 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 {
 	struct disk disk = {
 		.name = image->name, .threads = thread_count, .may_be_full = room,
+		.has_data_file = image->layers[0].data,
 	};
 	struct image_copy copy;
 

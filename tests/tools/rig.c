@@ -225,6 +225,8 @@ int rig_attach(struct rig_attach *a)
 		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT,
 				a->raw[i] ? QCOW2BLK_FORMAT_RAW : QCOW2BLK_FORMAT_QCOW2);
 		put_key(nlh, a->fds[i], i ? NULL : a->key_file);
+		if (a->data_fds[i])
+			mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_DATA_FD, a->data_fds[i]);
 		mnl_attr_nest_end(nlh, layer);
 	}
 	mnl_attr_nest_end(nlh, layers);

@@ -23,6 +23,7 @@ uint64_t rig_random(uint64_t *state);
 /**
  * struct rig_attach - what to attach, and what came of it
  * @fds, @raw: layers, top first.
+ * @data_fds: their external data files; 0: none.
  * @count: how many.
  * @direct_io: enum qcow2blk_direct_io.
  * @cache_size: bytes; 0 for the default.
@@ -36,6 +37,7 @@ uint64_t rig_random(uint64_t *state);
  */
 struct rig_attach {
 	int fds[QCOW2BLK_MAX_LAYERS];
+	int data_fds[QCOW2BLK_MAX_LAYERS];
 	bool raw[QCOW2BLK_MAX_LAYERS];
 	unsigned int count;
 	uint8_t direct_io;

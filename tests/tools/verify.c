@@ -231,6 +231,8 @@ static bool run_image(const struct manifest_image *image)
 	for (unsigned int i = 0; i < a.count; i++) {
 		a.raw[i] = image->layers[i].raw;
 		a.fds[i] = manifest_open_file(images, image->layers[i].file, O_RDONLY);
+		if (image->layers[i].data)
+			a.data_fds[i] = manifest_open_file(images, image->layers[i].data, O_RDONLY);
 	}
 	for (unsigned int i = 0; i < job.check_count; i++) {
 		job.checks[i].what = image->checks[i];
@@ -238,8 +240,11 @@ static bool run_image(const struct manifest_image *image)
 		__atomic_add_fetch(&total_bytes, image->checks[i].len, __ATOMIC_RELAXED);
 	}
 	good = verify_one(image->name, image->size, &a, &job);
-	for (unsigned int i = 0; i < a.count; i++)
+	for (unsigned int i = 0; i < a.count; i++) {
 		close(a.fds[i]);
+		if (a.data_fds[i])
+			close(a.data_fds[i]);
+	}
 	for (unsigned int i = 0; i < job.check_count; i++)
 		close(job.checks[i].fd);
 	return good;
@@ -265,8 +270,11 @@ static void *run_images(void *unused)
 		if (list_only) {
 			puts(image.name);
 		} else if (files_only) {
-			for (unsigned int i = 0; i < image.layer_count; i++)
+			for (unsigned int i = 0; i < image.layer_count; i++) {
 				print_files(image.layers[i].file);
+				if (image.layers[i].data)
+					puts(image.layers[i].data);
+			}
 		} else if (!run_image(&image)) {
 			__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
 		}

@@ -636,9 +636,7 @@ static void unsupported_features(void **state)
 	} rows[] = {
 		{ 0, NULL, 0 },
 		{ QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT, NULL, 0 },
-		{ QCOW2_INCOMPAT_DATA_FILE,
-		  "incompatible_features has the external data file bit, which is not supported", 4 },
-		{ QCOW2_INCOMPAT_EXTL2, NULL, 0 },
+		{ QCOW2_INCOMPAT_DATA_FILE | QCOW2_INCOMPAT_EXTL2, NULL, 0 },
 		{ 1ULL << 5, "incompatible feature bit is not known", 5 },
 		{ 1ULL << 63, "incompatible feature bit is not known", 63 },
 		{ 1ULL << 40 | 1ULL << 63 | QCOW2_INCOMPAT_EXTL2,

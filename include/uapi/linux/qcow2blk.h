@@ -154,6 +154,12 @@ enum qcow2blk_attr {
  * @QCOW2BLK_A_LAYER_KEY: binary, at most QCOW2BLK_MAX_KEY bytes, the volume key: not the
  *	passphrase. Never told to anybody; wiped at detach, and in the request before it is
  *	answered. Whether it is the right one, the kernel cannot know. (in)
+ * @QCOW2BLK_A_LAYER_DATA_FD: u32, likewise of the image's external data file; needed for
+ *	an image that has one, refused for others. (in)
+ * @QCOW2BLK_A_LAYER_DATA_PATH: string, like QCOW2BLK_A_LAYER_PATH, of the data file; absent
+ *	where there is none, as are the next two. (out)
+ * @QCOW2BLK_A_LAYER_DATA_DEV: u32, like QCOW2BLK_A_LAYER_DEV. (out)
+ * @QCOW2BLK_A_LAYER_DATA_INO: u64, like QCOW2BLK_A_LAYER_INO. (out)
  */
 enum qcow2blk_layer_attr {
 	QCOW2BLK_A_LAYER_UNSPEC,
@@ -169,6 +175,10 @@ enum qcow2blk_layer_attr {
 	QCOW2BLK_A_LAYER_CIPHER,
 	QCOW2BLK_A_LAYER_IV,
 	QCOW2BLK_A_LAYER_KEY,
+	QCOW2BLK_A_LAYER_DATA_FD,
+	QCOW2BLK_A_LAYER_DATA_PATH,
+	QCOW2BLK_A_LAYER_DATA_DEV,
+	QCOW2BLK_A_LAYER_DATA_INO,
 
 	__QCOW2BLK_A_LAYER_MAX,
 	QCOW2BLK_A_LAYER_MAX = __QCOW2BLK_A_LAYER_MAX - 1
@@ -196,7 +206,7 @@ enum qcow2blk_layer_attr {
  * @QCOW2BLK_A_STAT_COPIES: writes that had to copy the rest of a cluster.
  * @QCOW2BLK_A_STAT_COMMITS: commits that wrote metadata.
  * @QCOW2BLK_A_STAT_FAST_COMMITS: those of them that needed one fsync only.
- * @QCOW2BLK_A_STAT_FSYNCS: of the image file.
+ * @QCOW2BLK_A_STAT_FSYNCS: of the image file and its data file.
  */
 enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_UNSPEC,
