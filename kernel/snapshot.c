@@ -512,7 +512,7 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more: see qemu-img amend -o refcount_bits";
+		return "refcounts of this width cannot count one more: see qemu-img amend";
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/genetlink.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +32,10 @@ uint64_t rig_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-/* A socket for each thread: sequence numbers stay simple. */
+/* A socket for each thread, for as long as that lives: sequence numbers stay simple. */
 static __thread struct mnl_socket *sock;
+static pthread_key_t sock_key;
+static pthread_once_t sock_once = PTHREAD_ONCE_INIT;
 static __thread uint32_t sequence;
 static __thread uint16_t family;
 
@@ -131,6 +134,17 @@ static int talk(struct nlmsghdr *nlh, struct answer *answer)
 	}
 }
 
+static void hang_up(void *socket)
+{
+	mnl_socket_close(socket);
+}
+
+static void make_sock_key(void)
+{
+	if (pthread_key_create(&sock_key, hang_up))
+		die("no key for threads");
+}
+
 static void connect_to_module(void)
 {
 	char buf[1024];
@@ -143,6 +157,8 @@ static void connect_to_module(void)
 	sock = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
 	if (!sock || mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0)
 		die("no generic netlink: %m");
+	pthread_once(&sock_once, make_sock_key);
+	pthread_setspecific(sock_key, sock);
 	mnl_socket_setsockopt(sock, NETLINK_EXT_ACK, &one, sizeof(one));
 	mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &one, sizeof(one));
 	nlh = request(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY);
