@@ -276,6 +276,10 @@ struct qcow2_header {
 	struct qcow2_span data_file;
 	struct qcow2_span bitmaps;
 	struct qcow2_span crypto;
+
+	/* The LUKS header, a range of the file; 0 where there is none. */
+	u64 crypto_off;
+	u64 crypto_len;
 };
 
 /**

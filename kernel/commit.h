@@ -24,7 +24,8 @@
  * without *ordered* changes: an entry that points from a hole, which reads zero through
  * the whole chain, to space of a regular file that was never written since it was
  * reserved by a growth whose fsync returned, with a refcount that is durable. Whichever
- * of its writes are lost, the cluster reads as zeros or as data that was written.
+ * of its writes are lost, the cluster reads as zeros or as data that was written. Not so where it
+ * is decrypted: there all entries are ordered.
  *
  * A failed fsync or metadata write is final: nothing is written any more, waiting and
  * later flushes fail. What is on disk then is what some commit left, plus a part of one.

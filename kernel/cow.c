@@ -226,41 +226,70 @@ static int check_target(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 	return 0;
 }
 
-/* What a part writes, where: @zero: zeros instead of guest memory. */
-static void fill_in_place(struct qcow2_part *p, const struct qcow2_extent *ext, bool zero)
+/* The guest's bytes, or the zeros that it wants, in memory of ours. */
+static void copy_guest(const struct qcow2_part *p, void *to, u32 len)
 {
-	if (zero) {
-		p->ext = *ext;
-		p->off = p->req->off;
-		memset(p->copy->head, 0, ext->len);
-		qcow2_copy_add(p->copy, p->copy->head, ext->len);
-	} else {
-		qcow2_part_fill(p, ext);
+	struct iov_iter from;
+
+	if (p->req->op != QCOW2_WRITE) {
+		memset(to, 0, len);
+		return;
 	}
+	qcow2_part_iter(p, ITER_SOURCE, &from);
+	WARN_ON_ONCE(copy_from_iter(to, len, &from) != len);
+}
+
+/*
+ * All that the part writes, from guest offset @off on, is in its copy's head, as the guest is
+ * to read it.
+ */
+static int finish_copy(struct qcow2_part *p, u64 off)
+{
+	struct qcow2_layer *l = p->ext.layer;
+
+	qcow2_copy_add(p->copy, p->copy->head, p->bytes);
+	if (!l->crypt)
+		return 0;
+	return qcow2_crypt_buffer(l->crypt, true, p->copy->head, p->bytes, off, p->ext.host_off);
+}
+
+/* What a part writes, where. */
+static int fill_in_place(struct qcow2_part *p, const struct qcow2_extent *ext)
+{
+	p->ext = *ext;
+	p->off = p->req->off;
 	p->bytes = ext->len;
+	if (p->req->op == QCOW2_WRITE)
+		qcow2_part_fill(p, ext);
+	if (!p->copy)
+		return 0;
+	copy_guest(p, p->copy->head, ext->len);
+	return finish_copy(p, p->off);
 }
 
 /* @gen is given up. */
 static int write_in_place(struct qcow2_request *req, const struct qcow2_extent *ext, int gen)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	bool zero = req->op != QCOW2_WRITE;
 	struct qcow2_part *p = get_part(req);
 	int err;
 
 	err = check_target(l, req->off, ext->host_off, ext->len);
-	if (!err && zero) {
+	if (!err && (req->op != QCOW2_WRITE || l->crypt)) {
 		p->copy = qcow2_copy_get(req->target->copies, req);
 		if (!p->copy)
 			err = QCOW2_PARKED;
 	}
+	if (!err)
+		err = fill_in_place(p, ext);
 	if (err) {
+		if (p->copy)
+			qcow2_copy_put(req->target->copies, p->copy);
 		qcow2_layer_leave(l, gen);
 		qcow2_part_unget(p);
 		return err;
 	}
 	p->gen = gen;
-	fill_in_place(p, ext, zero);
 	submit(p);
 	return 0;
 }
@@ -405,7 +434,8 @@ static int take_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 	for (i = 0; p->a.batch && i < plan->nr; i++)
 		if (!qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault))
 			qcow2_cow_free_cluster(l, p->a.batch, &c);
-	plan->zeroed = p->a.run.zero;
+	/* Zeros of the file are no zeros of an encrypted disk. */
+	plan->zeroed = p->a.run.zero && !l->crypt;
 	return 0;
 }
 
@@ -489,7 +519,9 @@ static int plan_copies(struct qcow2_request *req, struct qcow2_part *p, struct p
 	/* A hole that reads as zeros through the whole chain? */
 	if (!frees && !p->a.reuse)
 		err = qcow2_cow_reads_zero(req, begin, end - begin, &zero);
-	p->a.ordered = !zero || !qcow2_alloc_virgin(&l->alloc, &p->a.run);
+	/* Fresh space does not read as zeros where it would be decrypted. */
+	p->a.ordered = !zero || (l->crypt && !qcow2_is_mutant(FAST_ENCRYPTED)) ||
+		       !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(FAST_OVER_DATA))
 		p->a.ordered = !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(SUBCLUSTER_FAST) && p->a.reuse)
@@ -529,6 +561,23 @@ static int fill_copy(struct qcow2_request *req, struct qcow2_part *p, const stru
 	}
 	this_cpu_inc(req->target->stats->copies);
 	return err;
+}
+
+/* The same with all that becomes allocated, in one piece, to be encrypted. */
+static int fill_whole(struct qcow2_request *req, struct qcow2_part *p, const struct plan *plan)
+{
+	void *bytes = p->copy->head;
+	u64 begin = plan->off - plan->head, end = plan->off + plan->len;
+	int err;
+
+	err = qcow2_io_read_guest(req->target, bytes, begin, plan->head) ?:
+	      qcow2_io_read_guest(req->target, bytes + plan->head + plan->len, end, plan->tail);
+	if (err)
+		return err;
+	if (plan->head || plan->tail)
+		this_cpu_inc(req->target->stats->copies);
+	copy_guest(p, bytes + plan->head, plan->len);
+	return finish_copy(p, begin);
 }
 
 static void undo_plan(struct qcow2_part *p)
@@ -589,9 +638,12 @@ static int prepare(struct qcow2_request *req, struct qcow2_part *p, struct plan 
 	p->off = req->off;
 	p->bytes = plan->len + (plan->copy_head ? plan->head : 0) +
 		   (plan->copy_tail ? plan->tail : 0);
-	if (!err && (plan->copy_head || plan->copy_tail || req->op != QCOW2_WRITE)) {
+	if (!err && (plan->copy_head || plan->copy_tail || req->op != QCOW2_WRITE || l->crypt)) {
 		p->copy = qcow2_copy_get(req->target->copies, req);
-		err = p->copy ? fill_copy(req, p, plan) : QCOW2_PARKED;
+		if (!p->copy)
+			err = QCOW2_PARKED;
+		else
+			err = l->crypt ? fill_whole(req, p, plan) : fill_copy(req, p, plan);
 	}
 	if (err)
 		undo_plan(p);
@@ -625,6 +677,8 @@ static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 	plan.first = plan.off >> l->h.cluster_bits;
 	plan.nr = ((plan.off + plan.len - 1) >> l->h.cluster_bits) - plan.first + 1;
 	plan.nr = min(plan.nr, QCOW2_MAX_FREES);
+	if (l->crypt)
+		plan.nr = min(plan.nr, qcow2_copies_room(req->target->copies) >> l->h.cluster_bits);
 	err = qcow2_cow_too_many_dirty(l) ? -EBUSY : 0;
 	if (!err && !claim(req, &p->a.claim, &plan))
 		err = QCOW2_PARKED;
@@ -680,6 +734,8 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 
 	err = lookup(req, *len, &ext);
 	if (!err && ext.type == QCOW2_CLUSTER_NORMAL) {
+		if (l->crypt)
+			ext.len = min_t(u64, ext.len, qcow2_copies_room(req->target->copies));
 		*len = ext.len;
 		return write_in_place(req, &ext, gen);
 	}

@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "compat.h"
 #include "copy.h"
 #include "device.h"
 
@@ -223,7 +224,8 @@ static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 	while (chain->nr < a->nr) {
 		l = qcow2_layer_open(dev->name, chain->nr, a->layers[chain->nr].filp,
 				     a->layers[chain->nr].format, a->direct_io,
-				     writable && !chain->nr, &a->why);
+				     writable && !chain->nr, &a->layers[chain->nr].key,
+				     &a->why);
 		if (IS_ERR(l)) {
 			a->bad_layer = chain->nr;
 			err = PTR_ERR(l);
@@ -250,6 +252,38 @@ close:
 	return err;
 }
 
+static bool is_encrypted(const struct qcow2_chain *chain)
+{
+	unsigned int i;
+
+	for (i = 0; i < chain->nr; i++)
+		if (chain->layers[i]->crypt)
+			return true;
+	return false;
+}
+
+static int make_workqueues(struct qcow2_io_target *t, const char *name)
+{
+	bool encrypted = is_encrypted(&t->chain);
+
+	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	if (encrypted)
+		t->crypt_wq = alloc_workqueue("%s-crypt", QCOW2_WQ_PERCPU | WQ_CPU_INTENSIVE |
+					      WQ_MEM_RECLAIM, 0, name);
+	return t->wq && t->part_wq && (t->crypt_wq || !encrypted) ? 0 : -ENOMEM;
+}
+
+static void destroy_workqueues(struct qcow2_io_target *t)
+{
+	struct workqueue_struct *wqs[] = { t->wq, t->part_wq, t->crypt_wq };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wqs); i++)
+		if (wqs[i])
+			destroy_workqueue(wqs[i]);
+}
+
 static int make_target(struct qcow2_device *dev)
 {
 	struct qcow2_io_target *t = &dev->target;
@@ -262,17 +296,12 @@ static int make_target(struct qcow2_device *dev)
 	if (IS_ERR(t->compress))
 		goto free_stats;
 	t->copies = qcow2_copies_create(top->writable && top->format == QCOW2BLK_FORMAT_QCOW2 ?
-					top->h.cluster_size : 0);
+					top->h.cluster_size : 0, top->crypt);
 	if (IS_ERR(t->copies))
 		goto free_compress;
-	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
-	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
-	if (t->wq && t->part_wq)
+	if (!make_workqueues(t, dev->name))
 		return 0;
-	if (t->wq)
-		destroy_workqueue(t->wq);
-	if (t->part_wq)
-		destroy_workqueue(t->part_wq);
+	destroy_workqueues(t);
 	qcow2_copies_destroy(t->copies);
 free_compress:
 	qcow2_compress_destroy(t->compress);
@@ -283,8 +312,7 @@ free_stats:
 
 static void free_target(struct qcow2_device *dev)
 {
-	destroy_workqueue(dev->target.wq);
-	destroy_workqueue(dev->target.part_wq);
+	destroy_workqueues(&dev->target);
 	qcow2_copies_destroy(dev->target.copies);
 	qcow2_compress_destroy(dev->target.compress);
 	free_percpu(dev->target.stats);
@@ -370,6 +398,7 @@ static struct qcow2_device *claim_parent(struct qcow2_attach *a)
 	for (i = 0; i < a->nr; i++) {
 		a->layers[i].filp = get_file(dev->target.chain.layers[i]->file.filp);
 		a->layers[i].format = dev->target.chain.layers[i]->format;
+		a->layers[i].key.shared = dev->target.chain.layers[i]->crypt;
 	}
 	/* One file is read one way. */
 	a->direct_io = dev->target.chain.layers[0]->file.direct ? QCOW2BLK_DIRECT_IO_AUTO :

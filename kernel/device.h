@@ -91,6 +91,7 @@ struct qcow2_attach {
 	struct {
 		struct file *filp;
 		enum qcow2blk_format format;
+		struct qcow2_crypt_key key;
 	} layers[QCOW2BLK_MAX_LAYERS];
 	const char *why;
 	int bad_layer;

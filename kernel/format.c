@@ -22,6 +22,7 @@
 #define MAX_FORMAT_NAME		15U
 #define BITMAPS_EXT_LENGTH	24U
 #define CRYPTO_EXT_LENGTH	16U
+#define LUKS_HEADER_LENGTH	592U
 #define SNAPSHOT_ENTRY_LENGTH	40U
 #define FORMAT_SIZE_MAX		((1ULL << 63) - 1)
 
@@ -365,7 +366,7 @@ static int parse_extensions(const void *buf, size_t len, struct qcow2_header *h,
 	return 0;
 }
 
-static int check_crypto(const void *buf, const struct qcow2_header *h, u64 file_size,
+static int check_crypto(const void *buf, struct qcow2_header *h, u64 file_size,
 			struct qcow2_fault *fault)
 {
 	__be64 pointer[2];
@@ -383,9 +384,14 @@ static int check_crypto(const void *buf, const struct qcow2_header *h, u64 file_
 	if (!off || (off & (h->cluster_size - 1)))
 		return bad(fault, off, "full disk encryption header offset",
 			   "is not a multiple of the cluster size");
+	if (len < LUKS_HEADER_LENGTH)
+		return bad(fault, len, "full disk encryption header length",
+			   "is too small: a LUKS header has 592 bytes, and key material");
 	if (off > file_size || len > file_size - off)
 		return bad(fault, len, "full disk encryption header length",
 			   "reaches past the end of the file");
+	h->crypto_off = off;
+	h->crypto_len = len;
 	return 0;
 }
 
@@ -455,9 +461,6 @@ int qcow2_header_unsupported(const struct qcow2_header *h, struct qcow2_fault *f
 	if (h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
 		return unsupported(fault, h->incompatible_features, "incompatible_features",
 				   "has the external data file bit, which is not supported");
-	if (h->crypt_method != QCOW2_CRYPT_NONE)
-		return unsupported(fault, h->crypt_method, "crypt_method",
-				   "is not supported: the image is encrypted");
 	return 0;
 }
 

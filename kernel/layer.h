@@ -8,6 +8,7 @@
 #include <linux/ratelimit.h>
 
 #include "claim.h"
+#include "crypt.h"
 #include "map.h"
 
 struct qcow2_layer;
@@ -29,6 +30,7 @@ struct qcow2_layer_ops {
  * @size: bytes, a multiple of 512. A raw file's last sector is padded with zeros.
  * @h: the header, qcow2 only.
  * @map: the mapping, qcow2 only.
+ * @crypt: how its data clusters are encrypted; NULL: they are not.
  * @log_rate: of qcow2_layer_err().
  *
  * For a layer that is written:
@@ -55,6 +57,7 @@ struct qcow2_layer {
 	u64 size;
 	struct qcow2_header h;
 	struct qcow2_map map;
+	struct qcow2_crypt *crypt;
 	struct ratelimit_state log_rate;
 
 	bool writable;
@@ -88,6 +91,7 @@ struct qcow2_chain {
  * @format: what it is. Never guessed.
  * @mode: whether to use direct I/O.
  * @writable: it will be written.
+ * @key: for an encrypted image.
  * @why: (out) a sentence, constant, on error.
  *
  * Parses and checks the header, refuses features that are not supported. The tables
@@ -97,7 +101,7 @@ struct qcow2_chain {
 struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 				     struct file *filp, enum qcow2blk_format format,
 				     enum qcow2blk_direct_io mode, bool writable,
-				     const char **why);
+				     const struct qcow2_crypt_key *key, const char **why);
 
 /**
  * qcow2_layer_show() - let the layer be what a snapshot of it is

@@ -29,6 +29,7 @@
  * @QCOW2_MUTANT_AUTOCLEAR_LATE: autoclear bits are cleared after the first write.
  * @QCOW2_MUTANT_STALE_AS_ZERO: reused space counts as reading zeros.
  * @QCOW2_MUTANT_FAST_OVER_DATA: one fsync also for entries that hide older data.
+ * @QCOW2_MUTANT_FAST_ENCRYPTED: one fsync also for clusters that are encrypted.
  * @QCOW2_MUTANT_SUBCLUSTER_FAST: one fsync also for more subclusters of a cluster.
  * @QCOW2_MUTANT_PART_CLAIMED: who discards claims no more than the subclusters that go.
  * @QCOW2_MUTANT_SWITCH_EARLY: the header names new roots before what they reach is durable.
@@ -54,6 +55,7 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_AUTOCLEAR_LATE,
 	QCOW2_MUTANT_STALE_AS_ZERO,
 	QCOW2_MUTANT_FAST_OVER_DATA,
+	QCOW2_MUTANT_FAST_ENCRYPTED,
 	QCOW2_MUTANT_SUBCLUSTER_FAST,
 	QCOW2_MUTANT_PART_CLAIMED,
 	QCOW2_MUTANT_SWITCH_EARLY,

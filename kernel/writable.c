@@ -146,6 +146,7 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 	err = qcow2_overlap_add(&l->overlap, 0, 1) ?:
 	      qcow2_overlap_add(&l->overlap, l->h.l1_table_offset,
 				(u64)l->h.l1_size * sizeof(__be64)) ?:
+	      qcow2_overlap_add(&l->overlap, l->h.crypto_off, l->h.crypto_len) ?:
 	      protect_refcounts(l, fault) ?:
 	      qcow2_map_make_writable(&l->map, &l->alloc, &l->overlap, fault);
 	if (err == -EINVAL && fault->sentence)

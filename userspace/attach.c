@@ -2,6 +2,7 @@
 #include "chain.h"
 #include "command.h"
 #include "device.h"
+#include "key.h"
 #include "module.h"
 #include "nl.h"
 #include "node.h"
@@ -16,6 +17,8 @@
 struct attach_options {
 	struct qcow2_chain_policy policy;
 	struct qcow2_nl_device device;
+	struct qcow2_key_files key_files;
+	struct qcow2_nl_key keys[QCOW2BLK_MAX_LAYERS];
 	const char *image;
 	enum qcow2blk_format format;
 	bool json;
@@ -25,6 +28,7 @@ enum {
 	OPT_BACKING_DIR = 256,
 	OPT_ALLOW_BACKING,
 	OPT_BACKING_FORMAT,
+	OPT_KEY_FILE,
 	OPT_DIRECT_IO,
 	OPT_CACHE_SIZE,
 	OPT_DISCARD,
@@ -41,6 +45,7 @@ static const struct option long_options[] = {
 	{ "backing-dir", required_argument, NULL, OPT_BACKING_DIR },
 	{ "allow-backing", no_argument, NULL, OPT_ALLOW_BACKING },
 	{ "backing-format", required_argument, NULL, OPT_BACKING_FORMAT },
+	{ "key-file", required_argument, NULL, OPT_KEY_FILE },
 	{ "direct-io", required_argument, NULL, OPT_DIRECT_IO },
 	{ "cache-size", required_argument, NULL, OPT_CACHE_SIZE },
 	{ "discard", required_argument, NULL, OPT_DISCARD },
@@ -80,6 +85,14 @@ static int set_backing_format(struct attach_options *o, const char *value)
 		return bad_value("backing-format", value,
 				 "LAYER=qcow2 or LAYER=raw; LAYER 1 is the image's backing file, 2 that one's");
 	o->policy.backing_format[layer] = format;
+	return 0;
+}
+
+static int set_key_file(struct attach_options *o, const char *value)
+{
+	if (!qcow2_key_files_add(&o->key_files, value))
+		return bad_value("key-file", value,
+				 "FILE or LAYER=FILE, each layer once; LAYER 0 is the image, 1 its backing file");
 	return 0;
 }
 
@@ -153,6 +166,8 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 		return 0;
 	case OPT_BACKING_FORMAT:
 		return set_backing_format(o, value);
+	case OPT_KEY_FILE:
+		return set_key_file(o, value);
 	case OPT_DIRECT_IO:
 		return set_direct_io(o, value);
 	case OPT_CACHE_SIZE:
@@ -251,12 +266,14 @@ static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 		return ret;
 	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err) ?:
 	      qcow2_chain_open_backing(chain, &o->policy, err) ?:
-	      check_backing_formats(chain, &o->policy, err);
+	      check_backing_formats(chain, &o->policy, err) ?:
+	      qcow2_key_check(chain, &o->key_files, err);
 	o->device.nr_layers = chain->depth;
 	for (i = 0; i < chain->depth; i++) {
 		o->device.layers[i].fd = chain->layer[i].fd;
 		o->device.layers[i].format = chain->layer[i].format;
 		o->device.layers[i].name = chain->layer[i].name;
+		o->device.layers[i].key = &o->keys[i];
 	}
 	return ret;
 }
@@ -386,7 +403,9 @@ static int attach(struct attach_options *o, struct qcow2_error *err)
 	int ret;
 
 	ret = open_chain(o, &chain, err) ?: check_stacks(&chain, err) ?: open_kernel(&nl, err) ?:
+	      qcow2_key_unlock(&chain, &o->key_files, o->keys, err) ?:
 	      qcow2_nl_attach(nl, &o->device, err);
+	explicit_bzero(o->keys, sizeof(o->keys));
 	if (!ret) {
 		ret = make_usable(o, since, err) ?: tell(o, err);
 		if (ret)
@@ -440,6 +459,9 @@ const struct qcow2_command qcow2_command_attach = {
 		"  --backing-format LAYER=FORMAT\n"
 		"                           format of a backing file that its overlay does not\n"
 		"                           name; LAYER 1 is the image's backing file\n"
+		"  --key-file FILE          the passphrase of an encrypted image is the content of FILE;\n"
+		"                           - is standard input; else it is asked for on the terminal\n"
+		"  --key-file LAYER=FILE    likewise of a backing file, or, LAYER 0, of the image\n"
 		"  --direct-io auto|on|off  read image files past the page cache: where possible\n"
 		"                           (the default), always or fail, never\n"
 		"  --cache-size SIZE        bytes of table cache; K, M, G, T for powers of 1024;\n"

@@ -392,12 +392,8 @@ static int walk_bitmaps(struct qcow2_checker *c)
 
 static void note_encryption(struct qcow2_checker *c)
 {
-	__be64 pointer[2];
-
-	if (!c->h->crypto.len)
-		return;
-	memcpy(pointer, (char *)c->image->buf + c->h->crypto.off, sizeof(pointer));
-	refer(c, be64toh(pointer[0]), be64toh(pointer[1]), QCOW2_USE_ENCRYPTION, 1, 0);
+	if (c->h->crypto_len)
+		refer(c, c->h->crypto_off, c->h->crypto_len, QCOW2_USE_ENCRYPTION, 1, 0);
 }
 
 /* --- L2 tables ----------------------------------------------------------------------------- */

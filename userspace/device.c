@@ -129,6 +129,7 @@ static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
 	qcow2_output_add_int(o, "virtual-size", layer->size);
 	if (layer->cluster_size)
 		qcow2_output_add_int(o, "cluster-size", layer->cluster_size);
+	qcow2_output_add_str(o, "cipher", layer->cipher);
 	qcow2_output_add_bool(o, "direct-io", layer->direct_io);
 	qcow2_output_add_str(o, "file-device", dev);
 	qcow2_output_add_int(o, "file-inode", layer->ino);

@@ -11,11 +11,29 @@
 
 struct qcow2_nl;
 
+#define QCOW2_NL_CIPHER_LEN	128
+
+/**
+ * struct qcow2_nl_key - how an encrypted layer is decrypted
+ * @cipher: as the kernel's crypto API names it; empty: the layer is not encrypted.
+ * @iv: enum qcow2blk_iv.
+ * @len: bytes of the key.
+ * @bytes: the key, secret.
+ */
+struct qcow2_nl_key {
+	char cipher[QCOW2_NL_CIPHER_LEN];
+	uint8_t iv;
+	uint8_t len;
+	uint8_t bytes[QCOW2BLK_MAX_KEY];
+};
+
 /**
  * struct qcow2_nl_layer - one layer, in a request or as the kernel describes it
  * @fd: (in) the open file.
  * @name: (in) what to call it in an error.
  * @format: (in, out) what it is.
+ * @key: (in) NULL, or how it is decrypted.
+ * @cipher: (out) of an encrypted layer, as in its key; else NULL.
  * @path: (out) where it is now; NULL where the kernel does not tell.
  * @dev: (out) device of the file.
  * @ino: (out) its inode number.
@@ -27,6 +45,8 @@ struct qcow2_nl_layer {
 	int fd;
 	const char *name;
 	uint8_t format;
+	const struct qcow2_nl_key *key;
+	char *cipher;
 	char *path;
 	dev_t dev;
 	uint64_t ino;

@@ -222,6 +222,10 @@ int qcow2_repair_by_qemu(struct qcow2_layer *layer, struct qcow2_error *err)
 {
 	int error, status = 0;
 
+	if (layer->image.header.crypt_method)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "more is wrong than refcounts and flags, which is work for qemu-img check -r all, and that wants the passphrase: --object secret,id=s,file=FILE --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=%s",
+				       layer->path);
 	qcow2_lock_release(layer->fd);
 	error = run_qemu_img(layer->path, &status);
 	if (qcow2_lock_take(layer->fd, layer->name, &qcow2_lock_repairer, err))

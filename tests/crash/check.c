@@ -17,12 +17,13 @@ enum use {
 	USE_DATA,
 	USE_COMPRESSED,
 	USE_SNAPSHOTS,
+	USE_ENCRYPTION,
 	USE_ACTIVE = 0x80,	/* with USE_L2, USE_DATA */
 };
 
 static const char *const use_names[] = {
 	"nothing", "the header", "the refcount table", "a refcount block", "an L1 table",
-	"an L2 table", "data", "compressed data", "the snapshot table",
+	"an L2 table", "data", "compressed data", "the snapshot table", "the LUKS header",
 };
 
 /**
@@ -331,6 +332,7 @@ void check_image(struct check *c, const struct image *img)
 	if (c->header.incompatible_features & QCOW2_INCOMPAT_CORRUPT)
 		fault(c, &c->strict, "the corrupt bit is set");
 	refer(&w, 0, c->header.cluster_size, USE_HEADER);
+	refer(&w, c->header.crypto_off, c->header.crypto_len, USE_ENCRYPTION);
 	walk_l1(&w, c->header.l1_table_offset, c->header.l1_size, true);
 	walk_snapshots(&w);
 	walk_refcounts(&w);

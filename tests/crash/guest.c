@@ -7,6 +7,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "decrypt.h"
 #include "guest.h"
 #include "rig.h"
 
@@ -128,7 +129,8 @@ static void read_file(const struct image *img, uint64_t off, uint32_t *ids, uint
 	uint64_t sector = off / SECTOR;
 
 	for (uint64_t i = 0; i < count; i++)
-		ids[i] = sector + i < img->sectors ? img->ids[sector + i] : CONTENT_ZEROS;
+		ids[i] = decrypt(sector + i < img->sectors ? img->ids[sector + i] : CONTENT_ZEROS,
+				 sector + i);
 }
 
 /* @count sectors from the start of a cluster, which is at @sector of the disk. */

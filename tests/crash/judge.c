@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decrypt.h"
 #include "judge.h"
 #include "rig.h"
 
@@ -146,6 +147,8 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		return wrong(j, "the log %s", why);
 	if (!replay_start(&j->replay, &j->log, image))
 		return wrong(j, "%s cannot be read, or is no image of this log, or became too big", image);
+	if (!decrypt_start(image))
+		return wrong(j, "%s.key cannot be used", image);
 	if (base_path && !base_load(&j->base, base_path))
 		return wrong(j, "%s cannot be read", base_path);
 
@@ -184,5 +187,6 @@ void judge_end(struct judge *j)
 	free(j->initial_guest);
 	free(j->kept);
 	guest_forget();
+	decrypt_end();
 	contents_free();
 }

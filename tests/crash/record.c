@@ -366,9 +366,11 @@ static int attach(struct job *job)
 		.flags = QCOW2BLK_F_NO_PARTSCAN | (job->no_discard ? QCOW2BLK_F_NO_DISCARD : 0),
 		.direct_io = job->buffered ? QCOW2BLK_DIRECT_IO_OFF : QCOW2BLK_DIRECT_IO_AUTO,
 	};
-	char *save = NULL;
+	char *save = NULL, key[2048];
 	int index;
 
+	snprintf(key, sizeof(key), "%s.key", job->image);
+	a.key_file = key;
 	open_layer(&a, job->path, false, true);
 	for (char *layer = strtok_r(job->chain, ",", &save); layer && strcmp(layer, "-");
 	     layer = strtok_r(NULL, ",", &save)) {

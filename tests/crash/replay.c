@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decrypt.h"
 #include "replay.h"
 #include "rig.h"
 
@@ -219,7 +220,10 @@ static size_t find_optional(struct replay *r, size_t point)
 
 static bool is_data(const struct replay *r, size_t at)
 {
-	return r->log->ops[at].type == LOG_WRITE && contents[r->first[at]].kind == SECTOR_DATA;
+	const struct log_op *op = &r->log->ops[at];
+
+	return op->type == LOG_WRITE &&
+	       contents[decrypt(r->first[at], op->off / SECTOR)].kind == SECTOR_DATA;
 }
 
 static void choose(struct replay *r, size_t count, enum choice choice, uint64_t *random)

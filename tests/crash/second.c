@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "qemu.h"
 #include "rig.h"
 #include "second.h"
 
@@ -40,7 +41,7 @@ static bool disagree(struct judge *j, const char *what, int status)
 /* The image at @path, with @base below it wherever its header says that is. */
 static void spell(char *spec, size_t room, const char *path, const char *base)
 {
-	int len = snprintf(spec, room, "driver=qcow2,file.filename=%s", path);
+	int len = snprintf(spec, room, "driver=qcow2,encrypt.key-secret=s,file.filename=%s", path);
 
 	if (base)
 		snprintf(spec + len, room - len, "%s=%s",
@@ -51,7 +52,8 @@ static void spell(char *spec, size_t room, const char *path, const char *base)
 bool second_check(struct judge *j, const char *path, const char *base)
 {
 	char spec[8192];
-	const char *const argv[] = { "qemu-img", "check", "--image-opts", spec, NULL };
+	const char *const argv[] = { "qemu-img", "check", "--object", QEMU_SECRET, "--image-opts", spec,
+				     NULL };
 	bool good;
 	int status;
 
@@ -92,7 +94,8 @@ static int64_t compare(struct judge *j, const char *path)
 bool second_convert(struct judge *j, const char *path, const char *base)
 {
 	char raw[4096], spec[8192];
-	const char *const argv[] = { "qemu-img", "convert", "-O", "raw", "--image-opts", spec, raw, NULL };
+	const char *const argv[] = { "qemu-img", "convert", "-O", "raw", "--object", QEMU_SECRET,
+				     "--image-opts", spec, raw, NULL };
 	int64_t bad;
 	int status;
 

@@ -153,6 +153,18 @@ static void find_points(struct job *job)
 	}
 }
 
+/* An encrypted image's state has its key. */
+static void link_key(const char *image, const char *path)
+{
+	char key[2048], link[2048 + 8];
+
+	snprintf(key, sizeof(key), "%s.key", image);
+	snprintf(link, sizeof(link), "%s.key", path);
+	unlink(link);
+	if (!access(key, F_OK) && symlink(key, link))
+		die("%s: %m", link);
+}
+
 static void export_state(struct job *job)
 {
 	char path[2048];
@@ -164,6 +176,7 @@ static void export_state(struct job *job)
 	snprintf(path, sizeof(path), "%s/state-%llu.img", export_dir, (unsigned long long)exported);
 	if (!image_save(&job->judge.replay.state, path))
 		die("%s: %m", path);
+	link_key(job->image, path);
 	fprintf(export_list, "%s %s\n", job->name, path);
 }
 

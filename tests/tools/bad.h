@@ -70,7 +70,7 @@ struct row {
 	int version;		/* 0: 3 */
 	bool zstd;
 	bool extended;
-	struct edit edits[3];
+	struct edit edits[5];
 	void (*mangle)(struct image *image);
 };
 

@@ -46,6 +46,11 @@
 #define BAD_BITS "cluster_bits is out of range: 9 (512 bytes) to 21 (2 MiB) are valid"
 #define EXT_PAST \
 	"header extension length reaches past the first cluster or into the backing file name"
+#define LUKS(luks_off, luks_len) SET(crypt_method, 2), AT(112, 4, QCOW2_EXT_CRYPTO), \
+	AT(116, 4, 16), AT(120, 8, luks_off), AT(128, 8, luks_len)
+#define LUKS_SMALL "full disk encryption header length is too small: a LUKS header has 592 bytes, " \
+	"and key material"
+#define LUKS_EOF "full disk encryption header length reaches past the end of the file"
 #define RESERVED "has reserved bits set"
 #define UNALIGNED "is not a multiple of the cluster size"
 
@@ -79,8 +84,6 @@ const struct row bad_rows[] = {
 	REFUSE("crypt-method-luks-bare",
 	       "crypt_method is LUKS, but there is no full disk encryption header",
 	       SET(crypt_method, 2)),
-	REFUSE("crypt-method-aes", "crypt_method is not supported: the image is encrypted",
-	       SET(crypt_method, 1)),
 	REFUSE("l1-size-0", "l1_size is too small for the size of the disk", SET(l1_size, 0)),
 	REFUSE("l1-size-past-end", L1_EOF, SET(l1_size, 1 << 20)),
 	REFUSE("l1-size-too-big", "l1_size is too big: 4194304 entries (32 MiB) are the most",
@@ -203,6 +206,15 @@ const struct row bad_rows[] = {
 	REFUSE("extension-crypto-at-0",
 	       "full disk encryption header offset is not a multiple of the cluster size",
 	       AT(112, 4, QCOW2_EXT_CRYPTO), AT(116, 4, 16), SET(crypt_method, 2)),
+	REFUSE("luks-offset-unaligned",
+	       "full disk encryption header offset is not a multiple of the cluster size",
+	       LUKS(CLUSTER + 512, 592)),
+	REFUSE("luks-length-0", LUKS_SMALL, LUKS(CLUSTER, 0)),
+	REFUSE("luks-length-591", LUKS_SMALL, LUKS(CLUSTER, 591)),
+	REFUSE("luks-length-past-end", LUKS_EOF, LUKS(CLUSTER, 1 << 20)),
+	REFUSE("luks-length-max", LUKS_EOF, LUKS(CLUSTER, ~0ULL)),
+	REFUSE("luks-offset-past-end", LUKS_EOF, LUKS(1ULL << 40, 592)),
+	REFUSE("luks-offset-max", LUKS_EOF, LUKS(~0ULL << 16, 592)),
 	CUT("extension-65", "header extension is one too many: 64 are the most",
 	    sixty_five_extensions),
 

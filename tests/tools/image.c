@@ -55,6 +55,17 @@ static void link_layer(const char *target, int dir, const char *file)
 		  image_open_at(dir, file, O_RDWR | O_CREAT | O_EXCL));
 }
 
+/* The key of an encrypted top, by the name that rig_attach() looks for. */
+static void link_key(const struct image_copy *copy, const char *target, int dir)
+{
+	char link[4096], key[256];
+
+	snprintf(key, sizeof(key), "%s.key", image_top(copy));
+	snprintf(link, sizeof(link), "%s/%s", target, key);
+	if (!access(link, F_OK))
+		link_layer(link, dir, key);
+}
+
 static void fill_dir(const struct image_copy *copy, int from, int dir)
 {
 	char *target = realpath(copy->images, NULL), link[4096];
@@ -66,6 +77,7 @@ static void fill_dir(const struct image_copy *copy, int from, int dir)
 		snprintf(link, sizeof(link), "%s/%s", target, file);
 		link_layer(link, dir, file);
 	}
+	link_key(copy, target, dir);
 	free(target);
 }
 
@@ -118,6 +130,10 @@ void image_keep(const struct image_copy *copy, const char *parent)
 
 void image_remove(struct image_copy *copy, const char *const others[])
 {
+	char key[256];
+
+	snprintf(key, sizeof(key), "%s.key", image_top(copy));
+	unlinkat(copy->dir, key, 0);
 	for (unsigned int i = 0; i < copy->image->layer_count; i++)
 		unlinkat(copy->dir, copy->image->layers[i].file, 0);
 	while (*others)

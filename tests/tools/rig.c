@@ -167,9 +167,39 @@ static void connect_to_module(void)
 		die("the kernel does not know %s: is the module loaded?", QCOW2BLK_GENL_NAME);
 }
 
+/* The key of an encrypted layer, if there is one. @file: where it is, or NULL. */
+static void put_key(struct nlmsghdr *nlh, int fd, const char *file)
+{
+	char path[4096], link[64], cipher[128], hex[2 * QCOW2BLK_MAX_KEY + 1];
+	uint8_t key[QCOW2BLK_MAX_KEY];
+	unsigned int iv, len = 0;
+	ssize_t path_len;
+	FILE *f;
+
+	if (!file) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		path_len = readlink(link, path, sizeof(path) - sizeof(".key"));
+		if (path_len < 0)
+			return;
+		strcpy(path + path_len, ".key");
+		file = path;
+	}
+	f = fopen(file, "re");
+	if (!f)
+		return;
+	if (fscanf(f, "%127s %u %256s", cipher, &iv, hex) != 3)
+		die("%s: no key", file);
+	fclose(f);
+	for (const char *p = hex; sscanf(p, "%2hhx", &key[len]) == 1; p += 2)
+		len++;
+	mnl_attr_put_strz(nlh, QCOW2BLK_A_LAYER_CIPHER, cipher);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_IV, iv);
+	mnl_attr_put(nlh, QCOW2BLK_A_LAYER_KEY, len, key);
+}
+
 int rig_attach(struct rig_attach *a)
 {
-	char buf[8192];
+	char buf[32768];
 	struct answer answer = {
 		.sentence = a->sentence,
 		.sentence_len = sizeof(a->sentence),
@@ -194,6 +224,7 @@ int rig_attach(struct rig_attach *a)
 		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, a->fds[i]);
 		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT,
 				a->raw[i] ? QCOW2BLK_FORMAT_RAW : QCOW2BLK_FORMAT_QCOW2);
+		put_key(nlh, a->fds[i], i ? NULL : a->key_file);
 		mnl_attr_nest_end(nlh, layer);
 	}
 	mnl_attr_nest_end(nlh, layers);

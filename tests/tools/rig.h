@@ -29,6 +29,8 @@ uint64_t rig_random(uint64_t *state);
  * @want_index: plus one; 0 lets the kernel choose.
  * @writable: attach for writing; the top must be open for that.
  * @flags: further enum qcow2blk_flags.
+ * @key_file: of the top, if it is encrypted: what volume_key printed; NULL: its name is that of
+ *	the top and ".key". Keys of other layers have such names, too.
  * @sentence: (out) the kernel's words on refusal.
  * @size: (out) bytes of the disk.
  */
@@ -41,6 +43,7 @@ struct rig_attach {
 	unsigned int want_index;
 	bool writable;
 	uint32_t flags;
+	const char *key_file;
 	char sentence[256];
 	uint64_t size;
 };

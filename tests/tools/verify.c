@@ -245,6 +245,17 @@ static bool run_image(const struct manifest_image *image)
 	return good;
 }
 
+/* A layer's, and that with its key. */
+static void print_files(const char *file)
+{
+	char key[4096];
+
+	puts(file);
+	snprintf(key, sizeof(key), "%s/%s.key", manifest_dir, file);
+	if (!access(key, F_OK))
+		printf("%s.key\n", file);
+}
+
 static void *run_images(void *unused)
 {
 	struct manifest_image image;
@@ -255,7 +266,7 @@ static void *run_images(void *unused)
 			puts(image.name);
 		} else if (files_only) {
 			for (unsigned int i = 0; i < image.layer_count; i++)
-				puts(image.layers[i].file);
+				print_files(image.layers[i].file);
 		} else if (!run_image(&image)) {
 			__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
 		}

@@ -18,6 +18,7 @@
  * @backing_len: its length; 0 means strlen.
  * @format: backing format or NULL.
  * @incompatible: incompatible features.
+ * @crypt_method: none or AES.
  * @nb_snapshots: entries in the snapshot table, which lies at IMAGE_TAIL.
  * @tail: what stands there.
  * @tail_len: bytes in it.
@@ -27,6 +28,7 @@ struct small_image {
 	size_t backing_len;
 	const char *format;
 	u64 incompatible;
+	u32 crypt_method;
 	u32 nb_snapshots;
 	const void *tail;
 	size_t tail_len;
@@ -40,6 +42,7 @@ static inline void write_image(const char *path, const struct small_image *image
 		.version = htobe32(3),
 		.cluster_bits = htobe32(9),
 		.size = htobe64(IMAGE_SIZE),
+		.crypt_method = htobe32(image->crypt_method),
 		.l1_size = htobe32(1),
 		.l1_table_offset = htobe64(3 * IMAGE_CLUSTER),
 		.refcount_table_offset = htobe64(1 * IMAGE_CLUSTER),
