@@ -39,26 +39,45 @@ static int check_mergeable(struct qcow2_device *dev, const char **why)
 	return qcow2_commit_stopped(&top->commit);
 }
 
-/* What is read from the layer below the top comes from @filp now; given up, also on an error. */
-static int replace_base(struct qcow2_device *dev, struct file *filp, bool writable,
-			const char **why)
+/* The layer below the top, opened once more. The files are given up, also on an error. */
+static struct qcow2_layer *open_again(struct qcow2_device *dev, struct file *filp,
+				      struct file *data_filp, bool writable, const char **why)
 {
-	struct qcow2_layer **place = &dev->target.chain.layers[1], *old = *place, *l;
+	struct qcow2_layer *old = dev->target.chain.layers[1], *l;
+	const struct qcow2_crypt_key key = { .shared = old->crypt };
 	enum qcow2blk_direct_io mode = old->file.direct ? QCOW2BLK_DIRECT_IO_AUTO :
 							  QCOW2BLK_DIRECT_IO_OFF;
-	unsigned int noio;
 	int err;
 
-	l = qcow2_layer_open(dev->name, 1, filp, old->format, mode, writable, why);
+	l = qcow2_layer_open(dev->name, 1, filp, old->format, mode, writable, &key, why);
 	if (IS_ERR(l)) {
 		fput(filp);
-		return PTR_ERR(l);
+		goto put_data;
 	}
-	err = qcow2_layer_reload(l, old, why);
+	err = qcow2_layer_open_data(l, data_filp, mode, why);
 	if (err) {
 		qcow2_layer_close(l);
-		return err;
+		l = ERR_PTR(err);
+		goto put_data;
 	}
+	err = qcow2_layer_reload(l, old, why);
+	if (!err)
+		return l;
+	qcow2_layer_close(l);
+	return ERR_PTR(err);
+
+put_data:
+	if (data_filp)
+		fput(data_filp);
+	return l;
+}
+
+/* What is read from the layer below the top comes from there now. */
+static void replace_base(struct qcow2_device *dev, struct qcow2_layer *l)
+{
+	struct qcow2_layer **place = &dev->target.chain.layers[1], *old = *place;
+	unsigned int noio;
+
 	noio = qcow2_disk_pause(&dev->disk);
 	WRITE_ONCE(*place, l);
 	qcow2_disk_resume(&dev->disk, noio);
@@ -66,22 +85,37 @@ static int replace_base(struct qcow2_device *dev, struct file *filp, bool writab
 	qcow2_devices_lock();
 	qcow2_devices_unlock();
 	qcow2_layer_close(old);
-	return 0;
+}
+
+static struct file *data_file_of(const struct qcow2_layer *l)
+{
+	return qcow2_layer_has_data_file(l) ? l->data->filp : NULL;
+}
+
+static bool same_file(const struct file *a, const struct file *b)
+{
+	return a && b ? a->f_mapping->host == b->f_mapping->host : a == b;
 }
 
 static int open_base(struct qcow2_device *dev, struct qcow2_attach *a)
 {
 	const struct qcow2_layer *base = dev->target.chain.layers[1];
-	struct file *filp = a->layers[0].filp;
+	struct file *filp = a->layers[0].filp, *data_filp = a->layers[0].data_filp;
+	struct qcow2_layer *l;
 
 	a->bad_layer = 0;
 	if (a->nr != 1 || a->layers[0].format != base->format ||
-	    filp->f_mapping->host != base->file.filp->f_mapping->host) {
+	    !same_file(filp, base->file.filp) || !same_file(data_filp, data_file_of(base))) {
 		a->why = "this is not the backing file that the device uses";
 		return -EINVAL;
 	}
 	a->layers[0].filp = NULL;
-	return replace_base(dev, filp, true, &a->why);
+	a->layers[0].data_filp = NULL;
+	l = open_again(dev, filp, data_filp, true, &a->why);
+	if (IS_ERR(l))
+		return PTR_ERR(l);
+	replace_base(dev, l);
+	return 0;
 }
 
 int qcow2_device_open_base(u32 index, struct qcow2_attach *a)
@@ -105,11 +139,17 @@ int qcow2_device_open_base(u32 index, struct qcow2_attach *a)
  */
 static void restore_base(struct qcow2_device *dev)
 {
-	struct qcow2_layer *base = dev->target.chain.layers[1];
+	struct qcow2_layer *base = dev->target.chain.layers[1], *l;
+	struct file *data_filp = data_file_of(base);
 	const char *why;
 
-	if (!replace_base(dev, get_file(base->file.filp), false, &why))
+	if (data_filp)
+		get_file(data_filp);
+	l = open_again(dev, get_file(base->file.filp), data_filp, false, &why);
+	if (!IS_ERR(l)) {
+		replace_base(dev, l);
 		return;
+	}
 	pr_err("%s: layer 1 (%pD): cannot be opened again: %s\n", dev->name, base->file.filp, why);
 	qcow2_layer_end_writing(base);
 	base->writable = false;

@@ -21,41 +21,73 @@
 #define LOOKS		10
 
 /**
+ * struct file - a file that is going to be written
+ * @path: where it is.
+ * @dev: its device.
+ * @ino: its inode number.
+ * @fd: the file, or -1.
+ */
+struct file {
+	const char *path;
+	dev_t dev;
+	ino_t ino;
+	int fd;
+};
+
+/**
  * struct commit - a commit
  * @t: the device.
  * @device: as it was when the commit began.
  * @base: the layer below the top.
  * @top_name: what the top is called.
- * @fd: the base's file, open for writing.
+ * @files: the base's: the image, and the external data file, if there is one.
+ * @nr_files: how many.
  */
 struct commit {
 	struct qcow2_temporary t;
 	const struct qcow2_nl_device *device;
 	struct qcow2_nl_layer base;
 	const char *top_name;
-	int fd;
+	struct file files[2];
+	unsigned int nr_files;
 };
 
 /* --- the base -------------------------------------------------------------------------------- */
 
-static int open_base(struct commit *c, struct qcow2_error *err)
+static void find_files(struct commit *c)
 {
-	const char *name = c->base.path;
-	struct stat st;
-	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY;
+	c->files[0] = (struct file) { c->base.path, c->base.dev, c->base.ino, -1 };
+	c->files[1] = (struct file) { c->base.data_path, c->base.data_dev, c->base.data_ino, -1 };
+	c->nr_files = c->base.has_data ? 2 : 1;
+}
 
-	if (stat(name, &st) || st.st_dev != c->base.dev || st.st_ino != c->base.ino)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, name,
+static int open_file(struct file *f, struct qcow2_error *err)
+{
+	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY;
+	struct stat st;
+
+	/* The kernel, too, finds out whether it is the same file. */
+	if (stat(f->path, &st) || st.st_dev != f->dev || st.st_ino != f->ino)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, f->path,
 				       "the backing file that is attached was moved or deleted");
 	if (S_ISBLK(st.st_mode))
 		flags |= O_EXCL;
-	c->fd = open(name, flags);
-	if (c->fd < 0)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, name,
+	f->fd = open(f->path, flags);
+	if (f->fd < 0)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, f->path,
 				       "cannot open the backing file for writing: %s",
 				       strerror(errno));
-	/* The kernel finds out whether it is the same file. */
-	return 0;
+	return qcow2_lock_take(f->fd, f->path, &qcow2_lock_reader, err);
+}
+
+static int open_files(struct commit *c, struct qcow2_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < c->nr_files && !ret; i++)
+		ret = open_file(&c->files[i], err);
+	return ret;
 }
 
 /* The devices that have the base, too. */
@@ -66,7 +98,7 @@ static int base_is_used(const struct commit *c, struct qcow2_error *err)
 	unsigned int i;
 	struct stat st;
 
-	for (i = 0; i < c->t.devices.count && !fstat(c->fd, &st); i++) {
+	for (i = 0; i < c->t.devices.count && !fstat(c->files[0].fd, &st); i++) {
 		device = &c->t.devices.list[i];
 		if (device->index != c->t.index && qcow2_device_has(device, &st))
 			return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
@@ -76,14 +108,26 @@ static int base_is_used(const struct commit *c, struct qcow2_error *err)
 	return QCOW2_EXIT_FAILED;
 }
 
-/* As QEMU does when an image that is read begins to be written. */
-static int upgrade_lock(const struct commit *c, struct qcow2_error *err)
+static void downgrade_locks(const struct commit *c)
 {
-	int ret = qcow2_lock_take(c->fd, c->base.path, &qcow2_lock_repairer, err);
+	unsigned int i;
 
+	for (i = 0; i < c->nr_files; i++)
+		if (c->files[i].fd >= 0)
+			qcow2_lock_downgrade(c->files[i].fd, &qcow2_lock_reader);
+}
+
+/* As QEMU does when an image that is read begins to be written. */
+static int upgrade_locks(const struct commit *c, struct qcow2_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < c->nr_files && !ret; i++)
+		ret = qcow2_lock_take(c->files[i].fd, c->files[i].path, &qcow2_lock_repairer, err);
 	if (!ret)
 		return 0;
-	qcow2_lock_downgrade(c->fd, &qcow2_lock_reader);
+	downgrade_locks(c);
 	return base_is_used(c, err);
 }
 
@@ -100,15 +144,15 @@ static int check_header(const struct commit *c, struct qcow2_error *err)
 	struct qcow2_image image = { };
 	struct stat st;
 	uint64_t features;
-	int ret;
+	int fd = c->files[0].fd, ret;
 
 	if (c->base.format != QCOW2BLK_FORMAT_QCOW2)
 		return 0;
-	if (fstat(c->fd, &st))
+	if (fstat(fd, &st))
 		st.st_size = 0;
 	if (S_ISBLK(st.st_mode))
-		st.st_size = lseek(c->fd, 0, SEEK_END);
-	ret = qcow2_image_read(c->fd, st.st_size, c->base.path, &image, err);
+		st.st_size = lseek(fd, 0, SEEK_END);
+	ret = qcow2_image_read(fd, st.st_size, c->base.path, &image, err);
 	features = image.header.incompatible_features;
 	if (!ret && features & (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT))
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
@@ -124,7 +168,8 @@ static int check_header(const struct commit *c, struct qcow2_error *err)
 static int hand_over(const struct commit *c, struct qcow2_error *err)
 {
 	const struct qcow2_nl_layer base = {
-		.fd = c->fd, .format = c->base.format, .name = c->base.path,
+		.fd = c->files[0].fd, .format = c->base.format, .name = c->base.path,
+		.has_data = c->base.has_data, .data_fd = c->files[1].fd,
 	};
 
 	return qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_OPEN, &base, err);
@@ -135,7 +180,7 @@ static int grow_raw(const struct commit *c, struct qcow2_error *err)
 {
 	if (c->base.size >= c->device->size)
 		return 0;
-	if (ftruncate(c->fd, c->device->size))
+	if (ftruncate(c->files[0].fd, c->device->size))
 		return errno == EINVAL ? refuse_size(c, err) :
 		       qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path, "cannot grow: %s",
 				       strerror(errno));
@@ -148,10 +193,9 @@ static int grow_raw(const struct commit *c, struct qcow2_error *err)
  */
 static int prepare_base(struct commit *c, struct qcow2_error *err)
 {
-	int ret = open_base(c, err);
+	int ret = open_files(c, err) ?: check_header(c, err) ?: hand_over(c, err) ?:
+		  upgrade_locks(c, err);
 
-	ret = ret ?: qcow2_lock_take(c->fd, c->base.path, &qcow2_lock_reader, err) ?:
-	      check_header(c, err) ?: hand_over(c, err) ?: upgrade_lock(c, err);
 	if (!ret && c->base.format == QCOW2BLK_FORMAT_RAW)
 		ret = grow_raw(c, err);
 	return ret;
@@ -200,6 +244,7 @@ static int check_top(struct commit *c, struct qcow2_error *err)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, top->path,
 				       "it is attached read-only, so nothing can be taken out of it");
 	c->base = c->device->layers[1];
+	find_files(c);
 	qcow2_chain_policy_init(&policy);
 	ret = qcow2_chain_open_top(&chain, top->path, top->format, &policy, err);
 	if (!ret)
@@ -300,17 +345,18 @@ static int run_commit(const struct commit *c, struct qcow2_error *err)
 static int commit(const char *name, const struct qcow2_chain_policy *policy,
 		  struct qcow2_error *err)
 {
-	struct commit c = { .fd = -1 };
+	struct commit c = { };
+	unsigned int i;
 	int ret = qcow2_temporary_begin(&c.t, name, policy, err);
 
 	c.device = qcow2_devices_by_index(&c.t.devices, c.t.index);
 	if (!ret)
 		ret = check_top(&c, err) ?: prepare_base(&c, err) ?: run_commit(&c, err);
-	if (c.fd >= 0) {
-		/* The kernel goes on reading this very file. */
-		qcow2_lock_downgrade(c.fd, &qcow2_lock_reader);
-		close(c.fd);
-	}
+	/* The kernel goes on reading these very files. */
+	downgrade_locks(&c);
+	for (i = 0; i < c.nr_files; i++)
+		if (c.files[i].fd >= 0)
+			close(c.files[i].fd);
 	return qcow2_temporary_end(&c.t, ret, err);
 }
 
