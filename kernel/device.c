@@ -208,7 +208,7 @@ static struct qcow2_layer *open_layer(const char *name, struct qcow2_attach *a, 
 	int err;
 
 	l = qcow2_layer_open(name, i, a->layers[i].filp, a->layers[i].format, a->direct_io,
-			     writable, &a->why);
+			     writable, &a->layers[i].key, &a->why);
 	if (IS_ERR(l))
 		return l;
 	a->layers[i].filp = NULL;
