@@ -293,10 +293,11 @@ static int drop_entries(struct qcow2_layer *l, struct qcow2_place *place, u64 *n
 	for (i = 0; i < *nr; i++) {
 		/* A bad one was found by who copied. */
 		if (qcow2_map_entry(&l->map, place, i, &c, &fault) ||
-		    !(c.host_off || c.alloc || c.zero || c.compressed))
+		    !(c.mapped || c.zero))
 			continue;
 		qcow2_map_set(&l->map, place, i, &none);
-		qcow2_cow_free_cluster(l, batch, &c);
+		if (!qcow2_layer_has_data_file(l))
+			qcow2_cow_free_cluster(l, batch, &c);
 	}
 	qcow2_alloc_free(&l->alloc, batch);
 	qcow2_cow_entries_changed(l);
@@ -357,12 +358,32 @@ static int drop_range(struct qcow2_merge *m, u64 cluster, u64 end)
 	return err;
 }
 
+/*
+ * In a data file each cluster has its place: who allocates it again may begin with zeros there,
+ * so the entry must be gone for good, and those who read it.
+ */
+static int empty_places(struct qcow2_layer *l, u64 cluster, u64 end)
+{
+	int err;
+
+	if (!qcow2_layer_has_data_file(l))
+		return 0;
+	err = qcow2_commit_wait(&l->commit);
+	if (!err && l->discard) {
+		synchronize_srcu_expedited(l->alloc.gen);
+		qcow2_file_punch(l->data, cluster << l->h.cluster_bits,
+				 (end - cluster) << l->h.cluster_bits);
+	}
+	return err;
+}
+
 /* From the cluster at *@off on; (out) up to where it is done. */
 static int merge_batch(struct qcow2_merge *m, u64 *off)
 {
 	struct qcow2_commit *base = &m->base->chain.layers[0]->commit;
 	struct qcow2_layer *l = overlay(m);
 	u64 first = *off >> l->h.cluster_bits, end = min(*off + FENCE_BYTES, l->size);
+	u64 end_cluster;
 	int err, err2;
 
 	raise_fence(m, first, clusters_up_to(l, end));
@@ -371,8 +392,9 @@ static int merge_batch(struct qcow2_merge *m, u64 *off)
 	err = err ?: err2;
 	if (!err && !qcow2_is_mutant(MERGE_UNFLUSHED))
 		err = qcow2_commit_wait(base);
+	end_cluster = clusters_up_to(l, *off);
 	if (!err)
-		err = drop_range(m, first, clusters_up_to(l, *off));
+		err = drop_range(m, first, end_cluster) ?: empty_places(l, first, end_cluster);
 	qcow2_fence_end(&l->claims);
 	return err;
 }

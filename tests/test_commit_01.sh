@@ -67,6 +67,27 @@ commit_as_qemu() {	# BASE-SIZE OVERLAY-SIZE BASE-OPTIONS OVERLAY-OPTIONS
 	! qemu-io -f qcow2 -c "read -P 99 0 $2" overlay | grep -q 'verification failed'
 }
 
+# Where copies for QEMU would share something: the base becomes what the disk is.
+commit_attached() {	# BASE-OPTIONS OVERLAY-OPTIONS ATTACH-OPTION...
+	local dir=$test_dir/attached device
+	rm -rf "$dir" && mkdir "$dir" && cd "$dir" && echo -n secret >key || return
+	local object=(--object secret,id=key,file=key) base=$1 overlay=$2
+	qemu-img create -q -f qcow2 "${object[@]}" -o "$base" base 4M &&
+		qemu-img create -q -f qcow2 "${object[@]}" -o "$overlay" -b base -F qcow2 -u overlay 4M || return
+	device=$(qcow2ctl attach "${@:3:1}" base) && fill "$device" || return
+	qcow2ctl detach "$device" && device=$(qcow2ctl attach "${@:3}" overlay) && fill "$device" || return
+	blkdiscard -z -o 1M -l 300k "$device" && cp "$device" before && qcow2ctl commit "$device" || return
+	cmp "$device" before && qcow2ctl detach "$device" && whole base && whole overlay || return
+	device=$(qcow2ctl attach -r "${@:3:1}" base) && cmp "$device" before && qcow2ctl detach "$device"
+}
+
+fill() {	# DEVICE
+	local i
+	for i in 0 7 13 29; do
+		dd if=/dev/urandom of="$1" bs=1k seek=$((i * 131)) count=$((i * 7 + 1)) conv=notrunc,fsync status=none || return
+	done
+}
+
 # A file system that is worked on while it is merged, again and again.
 while_written() {	# BASE-OPTIONS OVERLAY-OPTIONS
 	local dir=$test_dir/written mnt=$test_dir/mnt device pid times=0
@@ -168,6 +189,9 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	check "a base of subclusters" commit_as_qemu 4M 4M extended_l2=on cluster_size=4096
 	check "refcounts of 1 bit" commit_as_qemu 4M 4M refcount_bits=1 refcount_bits=1
 	check "raw" commit_as_qemu 4M 4M raw cluster_size=65536
+	check "data files" commit_attached data_file=base.data data_file=overlay.data
+	check "encrypted" commit_attached encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 \
+		encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 --key-file=1=key --key-file=0=key
 fi
 check "while a file system is worked on" while_written compat=1.1 compat=1.1
 if [ "${VM_KERNEL:-}" = uml ]; then
