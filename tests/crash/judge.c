@@ -34,6 +34,33 @@ static void describe(char *text, size_t room, uint32_t content)
 			 c->data[3]);
 }
 
+/* What lies below the image in this state: a raw file, or an image that changes like this one. */
+static const struct base *below(struct judge *j, const struct image *state)
+{
+	if (!j->merged)
+		return &j->base;
+	guest_read(state->data, &j->below_check.header, &j->base, j->below.ids);
+	return &j->below;
+}
+
+/* That image by itself. */
+static bool below_is_right(struct judge *j)
+{
+	struct check *c = &j->below_check;
+	uint64_t size = c->header.size;
+
+	if (!j->merged)
+		return true;
+	check_image(c, j->replay.state.data);
+	if (!c->opens || c->corruptions || c->strict)
+		return wrong(j, "CORRUPT: the base: %u faults: %s", c->corruptions + c->strict, c->what);
+	if ((uint64_t)c->leaks << c->header.cluster_bits > LEAK_LIMIT)
+		return wrong(j, "LEAKS: %u clusters of the base", c->leaks);
+	if (c->header.size != size)
+		return wrong(j, "SIZE: %llu bytes of the base", (unsigned long long)c->header.size);
+	return true;
+}
+
 static bool contents_are_right(struct judge *j, size_t point)
 {
 	unsigned int bad = 0;
@@ -42,7 +69,7 @@ static bool contents_are_right(struct judge *j, size_t point)
 	char text[96];
 
 	journal_move(&j->journal, point);
-	guest_read(&j->replay.state, &j->check.header, &j->base, j->guest);
+	guest_read(&j->replay.state, &j->check.header, below(j, &j->replay.state), j->guest);
 	for (uint64_t s = 0; s < j->journal.sectors; s++) {
 		const char *is = journal_judge(&j->journal, s, j->guest[s]);
 
@@ -122,7 +149,7 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
 	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
 		return wrong(j, "RAW: the bit has changed");
-	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
+	return below_is_right(j) && contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
 	       snapshots_are_kept(j) && autoclear_is_clear(j);
 }
 
@@ -135,6 +162,9 @@ bool judge_end_state(struct judge *j)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
+	if (j->merged && j->below_check.leaks > j->below_leaks)
+		return wrong(j, "LEAKS: %u clusters of the base after a clean detach",
+			     j->below_check.leaks);
 	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
 		uint32_t is = j->replay.state.data->ids[s];
 
@@ -161,6 +191,26 @@ static bool reads_are_right(struct judge *j)
 	const char *word = journal_judge_reads(&j->journal, &id, &lba);
 
 	return !word || wrong(j, "READ %s: read %u, sector %llu", word, id, (unsigned long long)lba);
+}
+
+/* The image into which this one is merged, if it is. */
+static bool start_below(struct judge *j)
+{
+	struct check *c = &j->below_check;
+	const struct image *img = j->replay.initial.data;
+
+	j->merged = img && !qcow2_has_data_file(&j->header);
+	if (!j->merged)
+		return true;
+	check_image(c, img);
+	if (!c->opens || c->corruptions || c->strict)
+		return wrong(j, "the base was corrupt before: %s", c->what);
+	j->below_leaks = c->leaks + check_hidden_leaks(img, &c->header);
+	j->below.sectors = c->header.size / SECTOR;
+	j->below.ids = calloc(j->below.sectors + 1, sizeof(*j->below.ids));
+	if (!j->below.ids)
+		die("no memory");
+	return true;
 }
 
 bool judge_start(struct judge *j, const char *log, const char *image, const char *base_path)
@@ -193,7 +243,9 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 	j->kept = calloc(j->replay.initial.sectors + 1, sizeof(*j->kept));
 	if (!j->guest || !j->initial_guest || !j->kept)
 		die("no memory");
-	guest_read(&j->replay.initial, &j->header, &j->base, j->initial_guest);
+	if (!start_below(j))
+		return false;
+	guest_read(&j->replay.initial, &j->header, below(j, &j->replay.initial), j->initial_guest);
 	check_snapshot_ranges(&j->replay.initial, &j->header, keep, j);
 	if (!journal_load(&j->journal, &j->log, j->initial_guest, sectors, &why))
 		return wrong(j, "the log %s", why);
@@ -210,6 +262,7 @@ void judge_end(struct judge *j)
 	if (j->log.ops)
 		log_free(&j->log);
 	free(j->base.ids);
+	free(j->below.ids);
 	free(j->guest);
 	free(j->initial_guest);
 	free(j->kept);

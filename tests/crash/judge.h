@@ -15,6 +15,9 @@
  * struct judge - one log, and what a state of it is held against
  * @check: of the state that was judged last.
  * @guest: what the guest reads then; valid if it opens.
+ * @merged: the image is an overlay of the file beside it, into which it is merged.
+ * @below: what that one reads as; @below_check: of it.
+ * @below_leaks: clusters that it leaked before.
  * @words: what is wrong with it.
  * @header: of the image before the log.
  * @leaks: clusters that the image leaked before, also past the end of the file.
@@ -26,6 +29,10 @@ struct judge {
 	struct journal journal;
 	struct log log;
 	struct base base;
+	bool merged;
+	struct base below;
+	struct check below_check;
+	unsigned int below_leaks;
 	struct snaps snaps;
 	struct check check;
 	uint32_t *guest;

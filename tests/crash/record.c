@@ -6,7 +6,7 @@
  * loose on the disk, detach. The log is OUT/NAME.log. A line: NAME IMAGE CHAIN STORE SEED OPTIONS
  *
  *	CHAIN	what lies below the image: raw:FILE or qcow2:FILE, several with a comma between,
- *		or -
+ *		or -. qcow2:@ is the file IMAGE.data, which then is in the store, too
  *	IMAGE	its external data file, if it has one, is IMAGE.data; not for STORE block
  *	STORE	file: recfs; loop: a loop device on recfs' file, where requests of 512 bytes can
  *		overtake each other; block: dm-log-writes. Devices are poisoned
@@ -17,6 +17,7 @@
  *		hold=PERCENT		requests that recfs does later than others
  *		slow=PERCENT		operations that others are made to overtake (4; 0 without hold)
  *		snapshots=PERCENT	operations that create, apply or delete a snapshot (0)
+ *		commit			into qcow2:@, all the time, and at the end
  *		had=NAME+NAME...	the image's snapshots, for these to be applied and deleted, too
  *		cache=BYTES		for table slices
  *		buffered		through the page cache
@@ -39,6 +40,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +60,7 @@
 #define DM_NAME		"crash"
 #define NBD		"/dev/nbd0"
 #define MAX_CHAIN	8
+#define BASE_LAYER	"qcow2:@"
 #define DEVICE_ROOM	(24ULL << 20)
 #define MOST_SIZE	"268435456"	/* of an image; the disks are small */
 
@@ -95,7 +98,8 @@ static void run(const char *const *argv)
 /**
  * struct job - the line, and what there is while it runs
  * @path: of the image in its store.
- * @data: its external data file, empty if it has none; @data_path: that in the store.
+ * @data: its external data file, or its base, empty if it has none; @data_path: that in the store.
+ * @has_base: it is the base.
  * @command: for recfs, and when.
  */
 struct job {
@@ -113,6 +117,7 @@ struct job {
 	unsigned int slow;
 	unsigned int snapshots;
 	char had[128];
+	bool commit;
 	unsigned int idle;
 	uint64_t room;
 	unsigned int mutant;
@@ -129,6 +134,7 @@ struct job {
 	char path[4096];
 	char data[1100];
 	char data_path[4096];
+	bool has_base;
 	char log[4096];
 	uint64_t device_size;
 	uint64_t data_room;
@@ -160,6 +166,8 @@ static void take_option(struct job *job, char *option)
 		job->snapshots = number;
 	else if (!strcmp(option, "had") && value)
 		snprintf(job->had, sizeof(job->had), "%s", value + 1);
+	else if (!strcmp(option, "commit"))
+		job->commit = true;
 	else if (!strcmp(option, "room"))
 		job->room = number << 10;
 	else if (!strcmp(option, "idle"))
@@ -203,6 +211,7 @@ static bool parse_line(struct job *job, const char *line)
 	snprintf(job->data, sizeof(job->data), "%s.data", job->image);
 	if (access(job->data, F_OK))
 		job->data[0] = '\0';
+	job->has_base = !strncmp(job->chain, BASE_LAYER, strlen(BASE_LAYER));
 	for (char *o = strtok_r(job->text, ",", &save); o; o = strtok_r(NULL, ",", &save))
 		take_option(job, o);
 	return true;
@@ -408,7 +417,7 @@ static int attach(struct job *job)
 
 	snprintf(key, sizeof(key), "%s.key", job->image);
 	a.key_file = key;
-	if (job->data[0])
+	if (job->data[0] && !job->has_base)
 		a.data_fds[0] = open_file(job->data_path, true);
 	open_layer(&a, job->path, false, true);
 	for (char *layer = strtok_r(job->chain, ",", &save); layer && strcmp(layer, "-");
@@ -417,16 +426,65 @@ static int attach(struct job *job)
 
 		if (!path || a.count == MAX_CHAIN)
 			die("%s: %s is no layer", job->name, layer);
-		open_layer(&a, path + 1, !strncmp(layer, "raw:", 4), false);
+		open_layer(&a, strcmp(layer, BASE_LAYER) ? path + 1 : job->data_path,
+			   !strncmp(layer, "raw:", 4), false);
 	}
 	index = rig_attach(&a);
 	if (index < 0)
 		die("%s: %s: %s", job->name, strerror(-index), a.sentence);
 	while (a.count)
 		close(a.fds[--a.count]);
-	if (job->data[0])
+	if (job->data[0] && !job->has_base)
 		close(a.data_fds[0]);
 	return index;
+}
+
+/* --- commits ---------------------------------------------------------------------------------- */
+
+/**
+ * struct committer - who merges the image into its base
+ * @index: of the device.
+ * @fd: the base.
+ * @stop: the workload is done.
+ * @failed: commits that did.
+ */
+struct committer {
+	int index;
+	int fd;
+	bool stop;
+	unsigned int failed;
+	pthread_t thread;
+};
+
+static void *commit_always(void *data)
+{
+	struct committer *c = data;
+
+	do {
+		c->failed += !!rig_commit(c->index, c->fd);
+	} while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED));
+	return NULL;
+}
+
+/* Return: how many operations and commits failed. */
+static unsigned int run_workload(const struct job *job, const struct workload *w)
+{
+	struct committer c = { .index = w->index };
+	unsigned int failed;
+
+	if (!job->commit)
+		return workload_run(w);
+	c.fd = open_file(job->data_path, true);
+	if (pthread_create(&c.thread, NULL, commit_always, &c))
+		die("no thread");
+	failed = workload_run(w);
+	__atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
+	pthread_join(c.thread, NULL);
+	/* All of it, but for half of the time. */
+	if (job->seed & 1)
+		c.failed += !!rig_commit(c.index, c.fd);
+	close(c.fd);
+	return failed + c.failed;
 }
 
 static void qemu_attach(struct job *job)
@@ -561,7 +619,7 @@ static bool record(struct job *job)
 		w.event_data = job;
 		w.event_at = job->at;
 	}
-	failed = workload_run(&w);
+	failed = run_workload(job, &w);
 	usleep(job->idle * 1000);
 	close(w.fd);
 

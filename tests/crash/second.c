@@ -38,15 +38,21 @@ static bool disagree(struct judge *j, const char *what, int status)
 	return false;
 }
 
-/* The image at @path, with @base below it and its data beside it wherever its header says they are. */
+/*
+ * The image at @path, with @base below it, and the file beside it, its data or its base, wherever its
+ * header says that these are.
+ */
 static void spell(const struct judge *j, char *spec, size_t room, const char *path, const char *base)
 {
 	int len = snprintf(spec, room, "driver=qcow2,encrypt.key-secret=s,file.filename=%s", path);
 
-	if (j->replay.state.data)
+	if (j->merged)
+		snprintf(spec + len, room - len,
+			 ",backing.driver=qcow2,backing.file.driver=file,backing.file.filename=%s.data", path);
+	else if (j->replay.state.data)
 		len += snprintf(spec + len, room - len,
 				",data-file.driver=file,data-file.filename=%s.data", path);
-	if (base)
+	if (base && !j->merged)
 		snprintf(spec + len, room - len, "%s=%s",
 			 ",backing.driver=raw,backing.file.driver=file,backing.file.filename",
 			 base);

@@ -44,6 +44,8 @@ struct answer {
 	uint32_t flags;
 	uint64_t size;
 	uint64_t stats[QCOW2BLK_A_STAT_MAX + 1];
+	uint8_t commit_state;
+	uint32_t commit_error;
 	char *sentence;
 	size_t sentence_len;
 };
@@ -89,6 +91,14 @@ static void take_data(const struct nlmsghdr *nlh, struct answer *answer)
 		switch (mnl_attr_get_type(attr)) {
 		case QCOW2BLK_A_INDEX:
 			answer->index = mnl_attr_get_u32(attr);
+			break;
+		case QCOW2BLK_A_COMMIT:
+			mnl_attr_for_each_nested(stat, attr) {
+				if (mnl_attr_get_type(stat) == QCOW2BLK_A_COMMIT_STATE)
+					answer->commit_state = mnl_attr_get_u8(stat);
+				else if (mnl_attr_get_type(stat) == QCOW2BLK_A_COMMIT_ERRNO)
+					answer->commit_error = mnl_attr_get_u32(stat);
+			}
 			break;
 		case QCOW2BLK_A_FLAGS:
 			answer->flags = mnl_attr_get_u32(attr);
@@ -337,6 +347,44 @@ uint64_t rig_stat(int index, unsigned int stat)
 uint32_t rig_flags(int index)
 {
 	return get_device(index).flags;
+}
+
+static int commit_step(int index, uint8_t op, int fd)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlattr *layers, *layer;
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	nlh = request(buf, family, QCOW2BLK_CMD_COMMIT);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_COMMIT_OP, op);
+	if (op == QCOW2BLK_COMMIT_OPEN) {
+		layers = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYERS);
+		layer = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYER);
+		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, fd);
+		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT, QCOW2BLK_FORMAT_QCOW2);
+		mnl_attr_nest_end(nlh, layer);
+		mnl_attr_nest_end(nlh, layers);
+	}
+	return talk(nlh, &answer);
+}
+
+int rig_commit(int index, int fd)
+{
+	struct answer answer;
+	int err = commit_step(index, QCOW2BLK_COMMIT_OPEN, fd);
+
+	if (!err)
+		err = commit_step(index, QCOW2BLK_COMMIT_START, -1);
+	if (err)
+		return err;
+	do {
+		usleep(1000);
+		answer = get_device(index);
+	} while (answer.commit_state == QCOW2BLK_COMMIT_RUNNING);
+	return -(int)answer.commit_error;
 }
 
 int rig_open_disk(int index, int flags)

@@ -78,6 +78,12 @@ int rig_force_detach(int index);
  */
 int rig_snapshot(int index, uint8_t op, const char *name);
 
+/*
+ * Merge the top into the layer below, and wait for that. @fd: that layer's file, open for writing.
+ * Return: 0 or negative errno.
+ */
+int rig_commit(int index, int fd);
+
 /* enum qcow2blk_flags of a device. */
 uint32_t rig_flags(int index);
 
