@@ -32,7 +32,7 @@ static int check_mergeable(struct qcow2_device *dev, const char **why)
 	*why = "another device shows a snapshot of it: detach that first";
 	if (qcow2_device_has_children(dev))
 		return -EBUSY;
-	*why = "the image has internal snapshots, which read from the backing file, too: delete them first";
+	*why = "the image has internal snapshots, which read from the backing file, too";
 	if (top->h.nb_snapshots)
 		return -EEXIST;
 	*why = "writing has stopped";

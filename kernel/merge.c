@@ -16,7 +16,7 @@
 
 /* Writes to the base that are under way, and bytes of each. */
 #define NR_SLOTS	4
-#define SLOT_BYTES	(1U << 20)
+#define SLOT_BYTES	(1024U << 10)
 #define SLOT_PAGES	(SLOT_BYTES / PAGE_SIZE)
 
 /* A batch: bytes that are copied, guest bytes that are fenced. Writes to these wait for it. */
@@ -130,7 +130,7 @@ static void raise_fence(struct qcow2_merge *m, u64 first_cluster, u64 end_cluste
 	synchronize_srcu_expedited(l->alloc.gen);
 }
 
-/* --- writes to the base ------------------------------------------------------------------------ */
+/* --- writes to the base ------------------------------------------------------------------ */
 
 static void write_done(struct qcow2_request *req, int err)
 {
@@ -399,7 +399,7 @@ static int merge_batch(struct qcow2_merge *m, u64 *off)
 	return err;
 }
 
-/* --- all of it ---------------------------------------------------------------------------------- */
+/* --- all of it ---------------------------------------------------------------------------- */
 
 /* The next cluster of which the overlay has something, or the end. */
 static int find_next(struct qcow2_merge *m, u64 *off)

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -134,8 +133,10 @@ static int upgrade_locks(const struct commit *c, struct qcow2_error *err)
 static int refuse_size(const struct commit *c, struct qcow2_error *err)
 {
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
-			       "the backing file has %" PRIu64 " bytes, the disk %" PRIu64 "; make it larger first, while it is not attached: qemu-img resize %s %" PRIu64,
-			       c->base.size, c->device->size, c->base.path, c->device->size);
+			       "the backing file has %llu bytes, the disk %llu; make it larger first, while it is not attached: qemu-img resize %s %llu",
+			       (unsigned long long)c->base.size,
+			       (unsigned long long)c->device->size, c->base.path,
+			       (unsigned long long)c->device->size);
 }
 
 /* What the kernel would refuse, in more words. */
@@ -201,7 +202,7 @@ static int prepare_base(struct commit *c, struct qcow2_error *err)
 	return ret;
 }
 
-/* --- the top ----------------------------------------------------------------------------------- */
+/* --- the top ------------------------------------------------------------------------------ */
 
 /* Its snapshots read from the base what they do not have. */
 static int check_no_snapshots(const struct commit *c, const struct qcow2_layer *top,
@@ -253,7 +254,7 @@ static int check_top(struct commit *c, struct qcow2_error *err)
 	return ret;
 }
 
-/* --- waiting for it ---------------------------------------------------------------------------- */
+/* --- waiting for it ----------------------------------------------------------------------- */
 
 /* Has somebody had enough of it? Waits for a while. */
 static bool interrupted(void)
@@ -340,7 +341,7 @@ static int run_commit(const struct commit *c, struct qcow2_error *err)
 	return ret ?: wait_for_end(c, &p, err) ?: tell_end(c, &p, err);
 }
 
-/* --- the command --------------------------------------------------------------------------------- */
+/* --- the command --------------------------------------------------------------------------- */
 
 static int commit(const char *name, const struct qcow2_chain_policy *policy,
 		  struct qcow2_error *err)

@@ -29,16 +29,11 @@ static bool shown_by(const struct qcow2_devices *devices, int index,
 }
 
 /* Is it being merged into its backing file? The kernel does that by itself. */
-static bool being_committed(const struct qcow2_devices *devices, int index,
-			    char user[QCOW2_NODE_USER_LEN])
+static bool being_committed(const struct qcow2_devices *devices, int index)
 {
 	const struct qcow2_nl_device *device = qcow2_devices_by_index(devices, index);
 
-	if (!device || device->commit.state != QCOW2_NL_COMMIT_RUNNING)
-		return false;
-	snprintf(user, QCOW2_NODE_USER_LEN,
-		 "being committed, which qcow2ctl commit --stop ends");
-	return true;
+	return device && device->commit.state == QCOW2_NL_COMMIT_RUNNING;
 }
 
 /* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
@@ -53,8 +48,7 @@ static int detach_one(const struct qcow2_devices *devices, int index, uint32_t f
 	qcow2_node_find_traces(index, &traces);
 	do {
 		ret = qcow2_nl_detach(devices->nl, index, flags, &error, err);
-		if (error == EBUSY && !shown_by(devices, index, user) &&
-		    !being_committed(devices, index, user))
+		if (error == EBUSY && !shown_by(devices, index, user))
 			qcow2_node_user(index, user);
 	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
 
@@ -63,6 +57,9 @@ static int detach_one(const struct qcow2_devices *devices, int index, uint32_t f
 	else if (error == EIO)
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
 				"it stays attached: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then detach --force, which drops what is not in the image");
+	else if (error == EBUSY && being_committed(devices, index))
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
+				"it is being committed; wait for that, or end it: qcow2ctl commit --stop");
 	else if (error == EBUSY)
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
 				"it is in use: %s; %s", user[0] ? user : "open in a process",
