@@ -31,7 +31,8 @@
  * @m: the merge.
  * @req: the request.
  * @idle: completed: it may be used.
- * @bio, @vecs: its memory: @buf.
+ * @bio: its memory.
+ * @vecs: of that: @buf.
  * @buf: SLOT_BYTES of vmalloc memory.
  */
 struct slot {
@@ -45,13 +46,20 @@ struct slot {
 
 /**
  * struct qcow2_merge - a merge
- * @t, @base, @ended, @owner: see qcow2_merge_create().
- * @wq, @work: where it is done: writes wait for it, so memory must not.
- * @stop: end soon.  @interrupted: it did, before it was through.
+ * @t: the device's.
+ * @base: what is written to.
+ * @ended: see qcow2_merge_create().
+ * @owner: see there.
+ * @wq: where it is done: writes wait for it, so memory must not.
+ * @work: all of it.
+ * @stop: end soon.
+ * @interrupted: it did, before it was through.
  * @error: the first one of a write to the base.
  * @lock: protects @progress.
+ * @progress: for those who ask.
  * @fence: of the batch.
  * @next_slot: the one to be used next; writes are begun in order.
+ * @slots: these writes.
  */
 struct qcow2_merge {
 	struct qcow2_io_target *t;
