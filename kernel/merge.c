@@ -39,7 +39,7 @@ struct slot {
 	struct qcow2_merge *m;
 	struct qcow2_request req;
 	struct completion idle;
-	struct bio bio;
+	struct bio *bio;
 	struct bio_vec vecs[SLOT_PAGES];
 	void *buf;
 };
@@ -183,10 +183,10 @@ static int wait_for_slots(struct qcow2_merge *m)
 
 static void write_slot(struct slot *s, u64 off, u32 len)
 {
-	bio_init(&s->bio, NULL, s->vecs, SLOT_PAGES, REQ_OP_WRITE);
-	s->bio.bi_vcnt = DIV_ROUND_UP(len, PAGE_SIZE);
-	s->bio.bi_iter.bi_size = len;
-	qcow2_request_write(&s->req, QCOW2_WRITE, &s->bio, off, len, 0);
+	bio_init(s->bio, NULL, s->vecs, SLOT_PAGES, REQ_OP_WRITE);
+	s->bio->bi_vcnt = DIV_ROUND_UP(len, PAGE_SIZE);
+	s->bio->bi_iter.bi_size = len;
+	qcow2_request_write(&s->req, QCOW2_WRITE, s->bio, off, len, 0);
 }
 
 static int copy_data(struct qcow2_merge *m, u64 off, u64 len)
@@ -507,8 +507,9 @@ static int init_slot(struct slot *s, struct qcow2_merge *m)
 	unsigned int i;
 
 	s->m = m;
+	s->bio = kmalloc(sizeof(*s->bio), GFP_KERNEL);
 	s->buf = vmalloc(SLOT_BYTES);
-	if (!s->buf)
+	if (!s->bio || !s->buf)
 		return -ENOMEM;
 	for (i = 0; i < SLOT_PAGES; i++)
 		s->vecs[i] = (struct bio_vec) {
@@ -574,7 +575,9 @@ void qcow2_merge_destroy(struct qcow2_merge *m)
 		return;
 	if (m->wq)
 		destroy_workqueue(m->wq);
-	for (i = 0; i < NR_SLOTS; i++)
+	for (i = 0; i < NR_SLOTS; i++) {
+		kfree(m->slots[i].bio);
 		vfree(m->slots[i].buf);
+	}
 	kvfree(m);
 }
