@@ -3,7 +3,7 @@
 # Overlays that are merged into their backing files: the backing file becomes what qemu-img commit
 # makes of it, the disk stays what it is, also while it is written; who is in the way is named.
 # kernels: uml uml-debug 6.1
-# timeout: 150
+# timeout: 300
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io mkfs.ext4 fsck.ext4
 
@@ -72,15 +72,13 @@ commit_attached() {	# BASE-OPTIONS OVERLAY-OPTIONS ATTACH-OPTION...
 	local dir=$test_dir/attached device
 	rm -rf "$dir" && mkdir "$dir" && cd "$dir" && echo -n secret >key || return
 	local object=(--object secret,id=key,file=key) base=$1 overlay=$2
-	# On a busy machine QEMU may fail to measure how long a passphrase takes.
-	for _ in {1..20}; do
-		qemu-img create -q -f qcow2 "${object[@]}" -o "$base" base 4M &&
-			qemu-img create -q -f qcow2 "${object[@]}" -o "$overlay" -b base -F qcow2 -u overlay 4M && break
-	done
+	qemu-img create -q -f qcow2 "${object[@]}" -o "$base" base 4M &&
+		qemu-img create -q -f qcow2 "${object[@]}" -o "$overlay" -b base -F qcow2 -u overlay 4M || return
 	device=$(qcow2ctl attach "${@:3:1}" base) && fill "$device" || return
 	qcow2ctl detach "$device" && device=$(qcow2ctl attach "${@:3}" overlay) && fill "$device" || return
 	blkdiscard -z -o 1M -l 300k "$device" && cp "$device" before && qcow2ctl commit "$device" || return
-	cmp "$device" before && qcow2ctl detach "$device" && whole base && whole overlay || return
+	cmp "$device" before && qcow2ctl detach "$device" || return
+	qcow2ctl check base && qcow2ctl check overlay || return	# which needs no key
 	device=$(qcow2ctl attach -r "${@:3:1}" base) && cmp "$device" before && qcow2ctl detach "$device"
 }
 
@@ -167,7 +165,7 @@ refusals() {
 	refuse "a device that is read-only" 2 'attached read-only' qcow2ctl commit "$other"
 	qcow2ctl detach "$other"
 	qemu-io -r -f qcow2 base < <(sleep 100) >vm 2>&1 &
-	until grep -q 'qemu-io>' vm; do
+	until grep -qs 'qemu-io>' vm; do
 		sleep 0.1
 	done
 	refuse "a backing file that a VM reads" 2 'base: in use by another process' qcow2ctl commit overlay
@@ -193,8 +191,8 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	check "refcounts of 1 bit" commit_as_qemu 4M 4M refcount_bits=1 refcount_bits=1
 	check "raw" commit_as_qemu 4M 4M raw cluster_size=65536
 	check "data files" commit_attached data_file=base.data data_file=overlay.data
-	check "encrypted" commit_attached encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1 \
-		encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1 --key-file=1=key --key-file=0=key
+	check "encrypted" commit_attached encrypt.format=aes,encrypt.key-secret=key \
+		encrypt.format=aes,encrypt.key-secret=key --key-file=0=key --key-file=1=key
 fi
 check "while a file system is worked on" while_written compat=1.1 compat=1.1
 if [ "${VM_KERNEL:-}" = uml ]; then
