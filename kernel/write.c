@@ -172,10 +172,10 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	return err;
 }
 
-/* Must the data file hold zeros where the disk does? */
+/* Must the data file hold zeros where the disk does? One that is encrypted cannot. */
 static bool has_raw_data(const struct qcow2_layer *l)
 {
-	return qcow2_data_file_is_raw(&l->h) && !qcow2_is_mutant(RAW_BY_ENTRY);
+	return qcow2_data_file_is_raw(&l->h) && !l->crypt && !qcow2_is_mutant(RAW_BY_ENTRY);
 }
 
 /* Can zeros be a matter of entries? Version 2 has none for them, a raw data file must hold them. */
