@@ -47,7 +47,7 @@ void qcow2_commit_stop(struct qcow2_commit *c, int err)
 		c->ops->stopped(c, err);
 }
 
-static int sync_file(struct qcow2_commit *c)
+int qcow2_commit_sync(struct qcow2_commit *c)
 {
 	int err = qcow2_commit_stopped(c) ?: qcow2_file_sync(c->file);
 
@@ -170,11 +170,11 @@ static int commit_round(struct qcow2_commit *c, bool *more)
 
 	err = write_refcounts(c);
 	if (!err && r.ordered && !qcow2_is_mutant(NO_FIRST_SYNC))
-		err = sync_file(c);
+		err = qcow2_commit_sync(c);
 	if (!err)
 		err = write_frozen(c, &r);
 	if (!err && !(metadata && qcow2_is_mutant(NO_LAST_SYNC)))
-		err = sync_file(c);
+		err = qcow2_commit_sync(c);
 	thaw(c, &r, err);
 	if (metadata) {
 		c->commits++;
@@ -336,10 +336,10 @@ int qcow2_commit_publish(struct qcow2_commit *c, const void *buf, u64 off, u32 l
 	int err = 0;
 
 	if (first)
-		err = sync_file(c);
+		err = qcow2_commit_sync(c);
 	err = err ?: write_metadata(c, buf, off, len);
 	if (!err && last)
-		err = sync_file(c);
+		err = qcow2_commit_sync(c);
 	return err;
 }
 

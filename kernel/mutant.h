@@ -35,6 +35,8 @@
  * @QCOW2_MUTANT_SWITCH_PUNCHED: space of the old tables is punched out before that.
  * @QCOW2_MUTANT_SWITCH_UNSYNCED: that is over when the header is written, not durable.
  * @QCOW2_MUTANT_STILL_COPIED: entries that a snapshot shares say COPIED.
+ * @QCOW2_MUTANT_IN_USE_LATE: that bitmaps are in use is not durable before the first write.
+ * @QCOW2_MUTANT_CONSISTENT_EARLY: that they no longer are is written before they are durable.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -60,6 +62,8 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_SWITCH_PUNCHED,
 	QCOW2_MUTANT_SWITCH_UNSYNCED,
 	QCOW2_MUTANT_STILL_COPIED,
+	QCOW2_MUTANT_IN_USE_LATE,
+	QCOW2_MUTANT_CONSISTENT_EARLY,
 	QCOW2_NR_MUTANTS
 };
 
