@@ -146,7 +146,7 @@ static int check_usable(struct load *ld)
 
 	if (ld->e.table_size != qcow2_bitmap_table_size(h, h->size, ld->e.granularity_bits))
 		return refuse(ld, ld->e.table_size, "bitmap_table_size",
-			      "does not fit the size of the disk: is it resized by half?");
+			      "does not fit the size of the disk");
 	if (ld->e.extra_len && is_enabled(&ld->e) &&
 	    !(ld->e.flags & QCOW2_BITMAP_EXTRA_COMPATIBLE))
 		return refuse(ld, ld->e.extra_len, "bitmap's extra_data_size",
@@ -215,7 +215,7 @@ static struct qcow2_dirty_bitmap *make_bitmap(struct load *ld)
 	if (!bm)
 		return NULL;
 	bm->name = kmemdup_nul(ld->dir + ld->off + ld->e.name_off, ld->e.name_len, GFP_KERNEL);
-	bm->bits = kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN);
+	bm->bits = kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 	bm->changed = kvcalloc(BITS_TO_LONGS(ld->e.table_size), sizeof(long), GFP_KERNEL);
 	if (!bm->name || !bm->bits || !bm->changed) {
 		free_bitmap(bm);
