@@ -117,9 +117,11 @@ in_use() {
 	[ "$(flags "$test_dir/during" one)" = in-use,auto ] &&
 		[ "$(flags "$test_dir/during" two)" = in-use,auto ] &&
 		[ "$(flags "$test_dir/during" off)" = "" ] || return
+	qcow2ctl info "$image" | grep -q ' one: granularity 64 KiB, auto, in use$' || return
 	qcow2ctl detach "$device" && whole && is_dirty one 65536 && is_dirty two 65536 || return
 	# After a crash.
 	cp "$test_dir/during" "$image"
+	qcow2ctl info "$image" | grep -q ' one: granularity 64 KiB, auto, in use (inconsistent)$' || return
 	attach && change write 2M 4k && qcow2ctl detach "$device" || return
 	[ "$(flags "$image" one)" = in-use,auto ] && ! dirty "$image" one
 }

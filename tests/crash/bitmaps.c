@@ -133,6 +133,15 @@ static const char *judge_end(const struct bitmap *was, const struct bitmap *is,
 	return wrong;
 }
 
+/* Where something failed, there may have been no room for bitmaps, either. */
+static bool all_went_well(const struct journal *journal)
+{
+	for (uint32_t i = 1; i <= journal->count; i++)
+		if (journal->entries[i].type && journal->entries[i].done == NEVER)
+			return false;
+	return true;
+}
+
 /* Neither was in use. */
 static const char *judge_bits(const struct bitmap *was, const struct bitmap *is,
 			      const uint32_t *guest_was, const uint32_t *guest, uint64_t sectors)
@@ -161,9 +170,9 @@ static const char *judge_one(const struct bitmap *was, const struct bitmap *is,
 		return is->entry.flags & QCOW2_BITMAP_IN_USE ? NULL :
 		       "BITMAP: what was in use is not";
 	if (is->entry.flags & QCOW2_BITMAP_IN_USE)
-		return end ? "BITMAP: one is in use after a clean detach" :
-		       was->entry.flags & QCOW2_BITMAP_AUTO ? NULL :
-		       "BITMAP: a disabled one is in use";
+		return !(was->entry.flags & QCOW2_BITMAP_AUTO) ? "BITMAP: a disabled one is in use" :
+		       end && all_went_well(journal) ? "BITMAP: one is in use after a clean detach" :
+		       NULL;
 	wrong = judge_bits(was, is, guest_was, guest, journal->sectors);
 	return wrong || !end ? wrong : judge_end(was, is, journal);
 }
