@@ -2,6 +2,7 @@
 /* Persistent dirty bitmaps. See bitmap.h for the contract. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bitmap.h>
 #include <linux/bitops.h>
 #include <linux/completion.h>
 #include <linux/mm.h>
@@ -156,6 +157,8 @@ static int check_usable(struct load *ld)
 
 static void free_bitmap(struct qcow2_dirty_bitmap *bm)
 {
+	if (bm->larger)
+		free_bitmap(bm->larger);
 	qcow2_table_free(&bm->table);
 	kvfree(bm->bits);
 	kvfree(bm->changed);
@@ -163,19 +166,34 @@ static void free_bitmap(struct qcow2_dirty_bitmap *bm)
 	kfree(bm);
 }
 
-/* What lies behind the last bit is clear. Return: it was not. */
-static bool clear_tail(const struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm)
+/* A lot, perhaps: better none than somebody else's. */
+static void *alloc_bits(u64 bytes)
 {
-	u64 bytes = (u64)bm->table.nr << b->alloc->h->cluster_bits, bit = bm->nr_bits;
-	bool found = false;
+	return kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+}
+
+/* Clear what lies behind the last bit. */
+static void clear_tail(const struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm)
+{
+	unsigned int bits = b->alloc->h->cluster_bits;
+	u64 bit = bm->nr_bits;
+	u32 i;
 
 	for (; bit & 7; bit++) {
-		found |= test_bit_le(bit, bm->bits);
+		if (!test_bit_le(bit, bm->bits))
+			continue;
 		__clear_bit_le(bit, bm->bits);
+		__set_bit(bit >> (bits + 3), bm->changed);
 	}
-	found |= !!memchr_inv(bm->bits + bit / 8, 0, bytes - bit / 8);
-	memset(bm->bits + bit / 8, 0, bytes - bit / 8);
-	return found;
+	for (i = bit >> (bits + 3); i < bm->table.nr; i++, bit = (u64)i << (bits + 3)) {
+		void *from = bm->bits + bit / 8;
+		size_t len = ((size_t)(i + 1) << bits) - bit / 8;
+
+		if (!memchr_inv(from, 0, len))
+			continue;
+		memset(from, 0, len);
+		__set_bit(i, bm->changed);
+	}
 }
 
 static int load_bits(struct load *ld, struct qcow2_dirty_bitmap *bm)
@@ -215,17 +233,18 @@ static struct qcow2_dirty_bitmap *make_bitmap(struct load *ld)
 	if (!bm)
 		return NULL;
 	bm->name = kmemdup_nul(ld->dir + ld->off + ld->e.name_off, ld->e.name_len, GFP_KERNEL);
-	bm->bits = kvzalloc(bytes, GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+	bm->bits = alloc_bits(bytes);
 	bm->changed = kvcalloc(BITS_TO_LONGS(ld->e.table_size), sizeof(long), GFP_KERNEL);
 	if (!bm->name || !bm->bits || !bm->changed) {
 		free_bitmap(bm);
 		return NULL;
 	}
-	bm->flags_off = ld->ext.directory_offset + ld->off +
-			offsetof(struct qcow2_disk_bitmap, flags);
+	bm->entry_off = ld->ext.directory_offset + ld->off;
 	bm->flags = ld->e.flags;
 	bm->granularity_bits = ld->e.granularity_bits;
 	bm->nr_bits = qcow2_bitmap_bits(ld->b->alloc->h->size, bm->granularity_bits);
+	bm->nr = ld->e.table_size;
+	bm->room = round_up(bm->nr, ld->b->alloc->h->cluster_size / sizeof(__be64));
 	bm->table = ld->table;
 	ld->table.entries = NULL;
 	ld->table.dirty = NULL;
@@ -336,11 +355,17 @@ void qcow2_bitmaps_free(struct qcow2_dirty_bitmaps *b)
 
 /* --- while it is written ------------------------------------------------------------------- */
 
-static int write_flags(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm, u32 flags)
+/* Size and flags, which are in one sector: entries begin at multiples of 8. @flags: further ones. */
+static int write_entry(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm, u32 flags)
 {
-	__be32 disk = cpu_to_be32(flags);
+	struct {
+		__be32 table_size;
+		__be32 flags;
+	} disk = { cpu_to_be32(bm->nr), cpu_to_be32(bm->flags | flags) };
 
-	return qcow2_commit_write(b->alloc->commit, &disk, bm->flags_off, sizeof(disk));
+	return qcow2_commit_write(b->alloc->commit, &disk,
+				  bm->entry_off + offsetof(struct qcow2_disk_bitmap, table_size),
+				  sizeof(disk));
 }
 
 int qcow2_bitmaps_begin(struct qcow2_dirty_bitmaps *b)
@@ -351,7 +376,7 @@ int qcow2_bitmaps_begin(struct qcow2_dirty_bitmaps *b)
 	if (!b->first || b->in_use)
 		return 0;
 	for (bm = b->first; bm && !err; bm = bm->next)
-		err = write_flags(b, bm, bm->flags | QCOW2_BITMAP_IN_USE);
+		err = write_entry(b, bm, QCOW2_BITMAP_IN_USE);
 	if (!err && !qcow2_is_mutant(IN_USE_LATE))
 		err = qcow2_commit_sync(b->alloc->commit);
 	b->in_use = !err;
@@ -408,20 +433,78 @@ void qcow2_bitmaps_set(struct qcow2_dirty_bitmaps *b, u64 off, u64 len)
 
 /* --- another size ---------------------------------------------------------------------------- */
 
-int qcow2_bitmaps_may_resize(const struct qcow2_dirty_bitmaps *b, u64 size, const char **why)
+static void drop_larger(struct qcow2_dirty_bitmap *bm)
 {
-	const struct qcow2_dirty_bitmap *bm;
+	if (bm->larger)
+		free_bitmap(bm->larger);
+	bm->larger = NULL;
+}
 
-	if (b->others && size != b->alloc->h->size) {
-		*why = "a bitmap that is disabled would no longer fit: qemu-img bitmap removes it";
+/* Memory for a table of @nr entries. */
+static int make_larger(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm, u32 nr)
+{
+	struct qcow2_dirty_bitmap *larger = kzalloc(sizeof(*larger), GFP_KERNEL);
+
+	bm->larger = larger;
+	if (!larger)
+		return -ENOMEM;
+	larger->changed = kvcalloc(BITS_TO_LONGS(nr), sizeof(long), GFP_KERNEL);
+	larger->bits = alloc_bits((u64)nr << b->alloc->h->cluster_bits);
+	if (!larger->changed || !larger->bits)
+		return -ENOMEM;
+	return qcow2_table_alloc(&larger->table, bm->table.off, nr);
+}
+
+static int prepare_one(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm, u64 size,
+		       const char **why)
+{
+	const struct qcow2_header *h = b->alloc->h;
+	u64 nr = qcow2_bitmap_table_size(h, size, bm->granularity_bits);
+	int err = 0;
+
+	drop_larger(bm);
+	if (nr > bm->room || nr << h->cluster_bits > QCOW2_MAX_BITMAP_BYTES) {
+		*why = "a bitmap has no room for that size: remove it with qemu-img bitmap first";
 		return -EOPNOTSUPP;
 	}
-	*why = "a bitmap would no longer fit: qemu-img bitmap removes it";
-	for (bm = b->first; bm; bm = bm->next)
-		if (qcow2_bitmap_table_size(b->alloc->h, size, bm->granularity_bits) !=
-		    bm->table.nr)
-			return -EOPNOTSUPP;
-	return 0;
+	if (nr > bm->table.nr)
+		err = make_larger(b, bm, nr);
+	if (err) {
+		drop_larger(bm);
+		*why = "out of memory";
+	}
+	return err;
+}
+
+int qcow2_bitmaps_prepare_resize(struct qcow2_dirty_bitmaps *b, u64 size, const char **why)
+{
+	struct qcow2_dirty_bitmap *bm;
+	int err = 0;
+
+	if (b->others && size != b->alloc->h->size) {
+		*why = "a disabled bitmap would not fit the size: remove it with qemu-img bitmap first";
+		return -EOPNOTSUPP;
+	}
+	for (bm = b->first; bm && !err; bm = bm->next)
+		err = prepare_one(b, bm, size, why);
+	return err;
+}
+
+/* What was there, in more room. Nobody knows what the table's clusters hold behind its end. */
+static void adopt_larger(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm)
+{
+	struct qcow2_dirty_bitmap *larger = bm->larger;
+	u32 i;
+
+	memcpy(larger->bits, bm->bits, (size_t)bm->table.nr << b->alloc->h->cluster_bits);
+	bitmap_copy(larger->changed, bm->changed, bm->table.nr);
+	for (i = 0; i < larger->table.nr; i++)
+		qcow2_table_set(&larger->table, i,
+				i < bm->table.nr ? qcow2_table_get(&bm->table, i) : 0, true);
+	swap(bm->table, larger->table);
+	swap(bm->bits, larger->bits);
+	swap(bm->changed, larger->changed);
+	drop_larger(bm);
 }
 
 void qcow2_bitmaps_resize(struct qcow2_dirty_bitmaps *b, u64 size)
@@ -429,10 +512,11 @@ void qcow2_bitmaps_resize(struct qcow2_dirty_bitmaps *b, u64 size)
 	struct qcow2_dirty_bitmap *bm;
 
 	for (bm = b->first; bm; bm = bm->next) {
+		if (bm->larger)
+			adopt_larger(b, bm);
 		bm->nr_bits = qcow2_bitmap_bits(size, bm->granularity_bits);
-		/* As long as no table shrinks, what is behind the last bit is in the last cluster. */
-		if (clear_tail(b, bm))
-			note_change(b, bm, bm->nr_bits - 1);
+		bm->nr = qcow2_bitmap_table_size(b->alloc->h, size, bm->granularity_bits);
+		clear_tail(b, bm);
 	}
 }
 
@@ -508,7 +592,7 @@ static int store_bits(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *
 	int err = 0;
 	u32 i;
 
-	for_each_set_bit(i, bm->changed, bm->table.nr) {
+	for_each_set_bit(i, bm->changed, bm->nr) {
 		err = store_chunk(b, bm, i);
 		if (err)
 			break;
@@ -517,7 +601,7 @@ static int store_bits(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *
 	return err;
 }
 
-/* Also of a bitmap that failed: the clusters that were taken for it are not lost then. */
+/* Also if bits failed: the clusters that were taken for them are not lost then. */
 static int store_table(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm)
 {
 	u8 sector[SECTOR_SIZE];
@@ -528,6 +612,28 @@ static int store_table(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap 
 	while (!err && qcow2_table_freeze(&bm->table, sector, &off, &ordered))
 		err = qcow2_commit_write(b->alloc->commit, sector, off, sizeof(sector));
 	return err;
+}
+
+/* The clusters of entries that the table no longer has. Those that cannot be freed now leak. */
+static void free_dropped(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm)
+{
+	struct qcow2_free_batch *batch;
+	struct qcow2_fault fault;
+	bool ones;
+	u64 off;
+	u32 i;
+
+	for (i = bm->nr; i < bm->table.nr; i++) {
+		if (qcow2_bitmap_decode(b->alloc->h, qcow2_table_get(&bm->table, i), &off, &ones,
+					&fault) || !off)
+			continue;
+		batch = qcow2_alloc_batch(b->alloc);
+		if (!batch)
+			return;
+		qcow2_overlap_remove(b->alloc->overlap, off, cluster_size(b));
+		qcow2_alloc_batch_add(batch, off >> b->alloc->h->cluster_bits, 1);
+		qcow2_alloc_free(b->alloc, batch);
+	}
 }
 
 static int store_all(struct qcow2_dirty_bitmaps *b)
@@ -542,30 +648,35 @@ static int store_all(struct qcow2_dirty_bitmaps *b)
 	if (err)
 		return err;
 	for (bm = b->first; bm; bm = bm->next)
-		bm->err = store_table(b, bm) ?: bm->err;
+		bm->table_err = store_table(b, bm);
 	if (!qcow2_is_mutant(CONSISTENT_EARLY))
 		err = qcow2_commit_sync(c);
 	for (bm = b->first; bm && !err; bm = bm->next)
-		if (!bm->err)
-			bm->err = write_flags(b, bm, bm->flags);
-	return err ?: qcow2_commit_sync(c);
+		if (!bm->table_err)
+			bm->table_err = write_entry(b, bm, bm->err ? QCOW2_BITMAP_IN_USE : 0);
+	err = err ?: qcow2_commit_sync(c);
+	for (bm = b->first; bm && !err; bm = bm->next)
+		if (!bm->table_err)
+			free_dropped(b, bm);
+	return err;
 }
 
 int qcow2_bitmaps_store(struct qcow2_dirty_bitmaps *b)
 {
 	struct qcow2_dirty_bitmap *bm;
-	int err, first = 0;
+	int err, reason, first = 0;
 
 	if (!b->in_use)
 		return 0;
 	err = qcow2_commit_stopped(b->alloc->commit) ?: store_all(b);
 	for (bm = b->first; bm; bm = bm->next) {
-		if (!err && !bm->err)
+		reason = err ?: bm->err ?: bm->table_err;
+		if (!reason)
 			continue;
-		first = first ?: err ?: bm->err;
+		first = first ?: reason;
 		pr_err("%s (%pD): the bitmap %*pE cannot be stored, error %d: it stays in use, and incremental backups cannot go by it\n",
 		       b->name, b->alloc->file->filp, (int)strlen(bm->name), bm->name,
-		       err ?: bm->err);
+		       reason);
 	}
 	b->in_use = false;
 	return first;

@@ -11,11 +11,12 @@
  *		a commit makes that durable, with the refcounts of these
  *	2	tables are written in place; fsync
  *	3	IN_USE is cleared in the directory, in place; fsync
+ *	4	clusters are freed that belong to no entry of a table that has shrunk
  *
  * So after a crash a bitmap says IN_USE, and then nobody trusts it, or it is true; and its table
- * is well-formed, and names no cluster that is free. Bits are set only, never cleared, as long as
- * the device exists: a cluster that the bitmap has it keeps. It holds what it holds, all ones too,
- * so that nothing needs to be freed. (A size that shrinks clears bits, and keeps the table.)
+ * is well-formed, and names no cluster that is free. But for another size of the disk bits are
+ * set only, never cleared: an entry that has a cluster keeps it, also for nothing but ones, so
+ * that nothing else needs to be freed.
  *
  * Bitmaps that are disabled or IN_USE are left alone. So are all of an image without the
  * autoclear bit: somebody wrote to it who knows none.
@@ -29,27 +30,34 @@
  * struct qcow2_dirty_bitmap - a bitmap that is kept true
  * @next: in the list.
  * @name: for log lines.
- * @flags_off: where the directory has its flags, bytes.
- * @flags: those, without IN_USE.
+ * @entry_off: where its directory entry is, bytes.
+ * @flags: of that, without IN_USE.
  * @granularity_bits: log2 of the bytes that a bit stands for.
  * @nr_bits: for the disk as it is.
- * @table: the bitmap table. Changed at detach only.
- * @bits: as on disk: the first bit of a byte is its least significant one. Whole clusters.
- *	Bits are set by anybody, atomically.
+ * @nr: entries of the table for these.
+ * @room: entries that the clusters of the table have room for.
+ * @table: the bitmap table, which is that of the largest disk there was.
+ * @bits: as on disk: the first bit of a byte is its least significant one. A cluster for each
+ *	entry of @table. Bits are set by anybody, atomically.
  * @changed: bit n: the nth cluster of @bits is not what is on disk. Likewise.
- * @err: (at detach) why it cannot be stored, or 0.
+ * @larger: @table, @bits and @changed of a larger disk, for qcow2_bitmaps_resize(); or NULL.
+ * @err, @table_err: (at detach) why its bits, and why its table, cannot be stored; or 0.
  */
 struct qcow2_dirty_bitmap {
 	struct qcow2_dirty_bitmap *next;
 	char *name;
-	u64 flags_off;
+	u64 entry_off;
 	u32 flags;
 	u32 granularity_bits;
 	u64 nr_bits;
+	u32 nr;
+	u32 room;
 	struct qcow2_table table;
 	void *bits;
 	unsigned long *changed;
+	struct qcow2_dirty_bitmap *larger;
 	int err;
+	int table_err;
 };
 
 /**
@@ -108,22 +116,19 @@ static inline void qcow2_bitmaps_mark(struct qcow2_dirty_bitmaps *b, u64 off, u6
 }
 
 /**
- * qcow2_bitmaps_may_resize() - can the bitmaps go with another size of the disk?
- * @size: bytes.  @why: (out) a sentence, constant, if not.
- * Nothing changes yet. Context: any. Return: 0, -EOPNOTSUPP.
- *
- * They can as long as no table needs more or fewer entries: one of 8 bytes is there for each
- * cluster_size * 8 << granularity_bits bytes of the disk, 32 GiB in an image as qemu-img
- * makes them. More would need, in qcow2_bitmaps_resize(), larger @bits and @changed; at
- * detach, a larger table in a new place if its clusters are full, and the entry's offset,
- * size and flags in an order in which no crash leaves a size that the place is too small for.
+ * qcow2_bitmaps_prepare_resize() - get ready for another size of the disk
+ * @size: bytes.  @why: (out) a sentence, constant, on error.
+ * No bit changes yet, and it may come to nothing. One at a time. Context: may sleep.
+ * Return: 0; -ENOMEM; -EOPNOTSUPP a bitmap is disabled, and so on disk only, or a table does not
+ * fit into its clusters any more.
  */
-int qcow2_bitmaps_may_resize(const struct qcow2_dirty_bitmaps *b, u64 size, const char **why);
+int qcow2_bitmaps_prepare_resize(struct qcow2_dirty_bitmaps *b, u64 size, const char **why);
 
 /**
- * qcow2_bitmaps_resize() - the disk has another size, which qcow2_bitmaps_may_resize() allowed
+ * qcow2_bitmaps_resize() - the disk has the size that was prepared for
  * Bits for what is new are clear: writes to it set them. Without requests, and after
- * qcow2_bitmaps_begin(). Context: any.
+ * qcow2_bitmaps_begin(): what is on disk has the old size, which is fine as long as it says
+ * IN_USE. Context: may sleep.
  */
 void qcow2_bitmaps_resize(struct qcow2_dirty_bitmaps *b, u64 size);
 

@@ -608,7 +608,7 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	if (err)
 		return err;
 	err = find(&c, name, &e, &snapshot, why) ?:
-	      qcow2_bitmaps_may_resize(&l->bitmaps, snapshot.disk_size, why);
+	      qcow2_bitmaps_prepare_resize(&l->bitmaps, snapshot.disk_size, why);
 	err = begin_or_end(&c, err, why);
 	if (err)
 		return err;

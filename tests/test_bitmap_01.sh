@@ -153,22 +153,27 @@ snapshots() {
 	is_dirty one 65536
 }
 
-# A snapshot of a smaller disk, and of a larger one.
+# Snapshots of a smaller disk, and of a larger one: with clusters of 512 bytes, and bits for 512
+# bytes, tables of 2 to 10 entries.
 sizes() {
-	create "" 5M && qemu-img snapshot -c small "$image" && qemu-img bitmap --add -g 512 "$image" one &&
-		qemu-img resize -q "$image" 9M && qemu-img snapshot -c large "$image" || return
-	attach && change write 8M 4k && qcow2ctl snapshot apply "$device" small || return
+	create cluster_size=512 3M && qemu-img snapshot -c small "$image" &&
+		qemu-img resize -q "$image" 20M && qemu-img snapshot -c large "$image" &&
+		qemu-img resize -q --shrink "$image" 9M && qemu-img bitmap --add -g 512 "$image" one || return
+	attach && change write 8M 4k && change write 1M 512 || return
+	qcow2ctl snapshot apply "$device" large && change write 17M 512 || return
 	qcow2ctl detach "$device" && whole || return
-	echo "0 $((5 << 20))" >"$ops"
+	echo "0 $((20 << 20))" >"$ops"
 	is_dirty one 512 || return
-	attach && qcow2ctl snapshot apply "$device" large && qcow2ctl detach "$device" && whole || return
-	echo "0 $((9 << 20))" >"$ops"
+	# Smaller, and larger again at once; then a size without a full last byte.
+	attach && qcow2ctl snapshot apply "$device" small && qcow2ctl snapshot apply "$device" large &&
+		qcow2ctl snapshot apply "$device" small && qcow2ctl detach "$device" && whole || return
+	echo "0 $((3 << 20))" >"$ops"
 	is_dirty one 512 || return
-	# One more entry of the table, or a bitmap that nobody can change: not now.
-	qemu-img bitmap --add --disable "$image" off && attach || return
-	! qcow2ctl snapshot apply "$device" small 2>"$test_dir/said" &&
-		grep -q 'a bitmap that is disabled would no longer fit' "$test_dir/said" || return
-	qcow2ctl detach "$device"
+	# A bitmap that nobody can change.
+	qemu-img bitmap --add --disable "$image" off && cp "$image" "$test_dir/before" && attach || return
+	! qcow2ctl snapshot apply "$device" large 2>"$test_dir/said" &&
+		grep -q 'a disabled bitmap would not fit the size' "$test_dir/said" || return
+	qcow2ctl detach "$device" && cmp "$image" "$test_dir/before"
 }
 
 # No room for the bitmap: it stays in use, and nothing else suffers.
