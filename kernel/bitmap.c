@@ -288,8 +288,13 @@ static int load_entry(struct load *ld)
 	if (err == -ENODATA && is_consistent(&ld->e))
 		return refuse(ld, ld->e.table_offset, "bitmap_table_offset",
 			      "puts the bitmap table past the end of the file");
-	if (err)
-		return err == -ENODATA ? 0 : err;
+	if (err == -ENODATA)
+		return 0;
+	if (err) {
+		if (err != -ENOMEM)
+			*ld->why = "the bitmaps cannot be read";
+		return err;
+	}
 	err = protect_clusters(ld);
 	if (!err && is_consistent(&ld->e) && is_enabled(&ld->e))
 		err = keep_bitmap(ld);
@@ -572,9 +577,10 @@ static int store_chunk(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap 
 
 	if (qcow2_bitmap_decode(b->alloc->h, qcow2_table_get(&bm->table, i), &off, &ones, &fault))
 		return -EUCLEAN;
-	/* The last one is never full, unless by accident: the bits behind its end are clear. */
-	if (!off && !memchr_inv(bytes, 0xff, cluster_size(b))) {
-		qcow2_table_set(&bm->table, i, QCOW2_BITMAP_ALL_ONES, true);
+	/* Where all bits are the same, the first one tells which. */
+	ones = test_bit_le(0, bytes);
+	if (!off && !memchr_inv(bytes, ones ? 0xff : 0, cluster_size(b))) {
+		qcow2_table_set(&bm->table, i, ones ? QCOW2_BITMAP_ALL_ONES : 0, true);
 		return 0;
 	}
 	if (!off) {
