@@ -135,6 +135,19 @@ ignored() {
 	[ $? = 3 ] && [ -z "$(flags "$image" one)" ]
 }
 
+# One that is no good keeps the image from being written, not from being read.
+malformed() {
+	local extension directory
+	create "" 8M && qemu-img bitmap --add "$image" one || return
+	extension=$(LC_ALL=C grep -obUaP '\x23\x85\x28\x75' "$image" | head -n 1 | cut -d: -f1)
+	directory=$(od -An -tu8 --endian=big -j $((extension + 24)) -N 8 "$image" | tr -d ' ')
+	poke "$image" "$((directory + 17)):1=8"
+	! qcow2ctl attach "$image" 2>"$test_dir/said" || return
+	grep -q "entry 0: bitmap's granularity_bits 8 is out of range: 9 .*; -r attaches it" "$test_dir/said" ||
+		{ cat "$test_dir/said"; return 1; }
+	device=$(qcow2ctl attach -r --no-partscan "$image") && qcow2ctl detach "$device"
+}
+
 # What was refused leaves the image as it is; what a snapshot brings back may be anything.
 snapshots() {
 	create "" 8M && qemu-io -f qcow2 -c 'write -q 0 1M' "$image" &&
@@ -192,6 +205,7 @@ full() {
 check "in use while it is written" in_use
 check "clusters of 512 bytes, bits for 512 bytes" scenario cluster_size=512 $(((7 << 20) + 1536)) 512 4096
 check "no bitmaps without the autoclear bit" ignored
+check "malformed" malformed
 check "snapshots" snapshots
 check "snapshots of disks of other sizes" sizes
 store=$test_dir/store
