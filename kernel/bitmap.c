@@ -280,7 +280,6 @@ static int load_entry(struct load *ld)
 	int err;
 
 	err = is_consistent(&ld->e) ? check_usable(ld) : 0;
-	err = err ?: protect(ld, ld->e.table_offset, bytes);
 	if (err)
 		return err;
 	err = qcow2_table_read(&ld->table, ld->b->alloc->file, ld->e.table_offset,
@@ -288,6 +287,7 @@ static int load_entry(struct load *ld)
 	if (err == -ENODATA && is_consistent(&ld->e))
 		return refuse(ld, ld->e.table_offset, "bitmap_table_offset",
 			      "puts the bitmap table past the end of the file");
+	/* What may lie there one day is not a bitmap's. */
 	if (err == -ENODATA)
 		return 0;
 	if (err) {
@@ -295,7 +295,7 @@ static int load_entry(struct load *ld)
 			*ld->why = "the bitmaps cannot be read";
 		return err;
 	}
-	err = protect_clusters(ld);
+	err = protect(ld, ld->e.table_offset, bytes) ?: protect_clusters(ld);
 	if (!err && is_consistent(&ld->e) && is_enabled(&ld->e))
 		err = keep_bitmap(ld);
 	else if (!err)
