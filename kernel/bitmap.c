@@ -109,9 +109,11 @@ static int protect(struct load *ld, u64 off, u64 len)
 {
 	int err = qcow2_overlap_add(ld->b->alloc->overlap, off, len);
 
-	if (err == -EEXIST)
-		*ld->why = "bitmaps overlap other metadata: run qemu-img check -r all, or attach read-only";
-	return err == -EEXIST ? -EUCLEAN : err;
+	if (err != -EEXIST)
+		return err;
+	*ld->why =
+		"bitmaps overlap other metadata: run qemu-img check -r all, or attach read-only";
+	return -EUCLEAN;
 }
 
 /* The clusters of a bitmap are nobody else's. Of one that is IN_USE, as far as one can tell. */
@@ -360,7 +362,7 @@ void qcow2_bitmaps_free(struct qcow2_dirty_bitmaps *b)
 
 /* --- while it is written ------------------------------------------------------------------- */
 
-/* Size and flags, which are in one sector: entries begin at multiples of 8. @flags: further ones. */
+/* Size and flags, in one sector: entries begin at multiples of 8. @flags: further ones. */
 static int write_entry(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap *bm, u32 flags)
 {
 	struct {
@@ -487,7 +489,8 @@ int qcow2_bitmaps_prepare_resize(struct qcow2_dirty_bitmaps *b, u64 size, const 
 	int err = 0;
 
 	if (b->others && size != b->alloc->h->size) {
-		*why = "a disabled bitmap would not fit the size: remove it with qemu-img bitmap first";
+		*why =
+			"a disabled bitmap would not fit the size: remove it with qemu-img bitmap first";
 		return -EOPNOTSUPP;
 	}
 	for (bm = b->first; bm && !err; bm = bm->next)
