@@ -471,7 +471,7 @@ static int prepare_one(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap 
 
 	drop_larger(bm);
 	if (nr > bm->room || nr << h->cluster_bits > QCOW2_MAX_BITMAP_BYTES) {
-		*why = "a bitmap has no room for that size: remove it with qemu-img bitmap first";
+		*why = "a bitmap has no room for that size: see qemu-img bitmap --remove";
 		return -EOPNOTSUPP;
 	}
 	if (nr > bm->table.nr)
@@ -489,8 +489,7 @@ int qcow2_bitmaps_prepare_resize(struct qcow2_dirty_bitmaps *b, u64 size, const 
 	int err = 0;
 
 	if (b->others && size != b->alloc->h->size) {
-		*why =
-			"a disabled bitmap would not fit the size: remove it with qemu-img bitmap first";
+		*why = "a disabled bitmap would not fit the size: see qemu-img bitmap --remove";
 		return -EOPNOTSUPP;
 	}
 	for (bm = b->first; bm && !err; bm = bm->next)
