@@ -191,16 +191,15 @@ sizes() {
 
 # No room for the bitmap: it stays in use, and nothing else suffers.
 full() {
-	local image=$store/image.qcow2
-	create cluster_size=4096 32M && qemu-img bitmap --add -g 512 "$image" one || return
+	local image=$store/image.qcow2 name=room$$
+	create cluster_size=4096 32M && qemu-img bitmap --add -g 512 "$image" "$name" || return
 	attach || return
-	dmesg -C
 	dd if=/dev/urandom of="$device" bs=4k oflag=direct status=none 2>/dev/null && return 1
 	cp --sparse=always "$device" "$test_dir/disk"
 	# Types: QCOW2BLK_EVENT_DETACHED, and _BITMAPS with ENOSPC.
 	[ "$(hear "${device#/dev/qcow}" qcow2ctl detach "$device")" = $'2 1 0\n6 1 28' ] && whole || return
-	dmesg | grep -q 'the bitmap one cannot be stored, error -28' || { dmesg; return 1; }
-	[ "$(flags "$image" one)" = in-use,auto ] && qemu-img compare -q -f qcow2 -F raw "$image" "$test_dir/disk"
+	dmesg | grep -q "the bitmap $name cannot be stored, error -28" || { dmesg; return 1; }
+	[ "$(flags "$image" "$name")" = in-use,auto ] && qemu-img compare -q -f qcow2 -F raw "$image" "$test_dir/disk"
 }
 
 check "in use while it is written" in_use
