@@ -292,7 +292,7 @@ static int clusters_of(struct change *c, u32 i, struct qcow2_cluster *cluster, u
 		entry.bitmap = be64_to_cpu(words[1]);
 	if (qcow2_l2_decode(&c->l->h, entry, cluster, &fault))
 		return -EUCLEAN;
-	if (!cluster->host_off)
+	if (!cluster->mapped)
 		return 0;
 	*start = cluster->host_off >> bits;
 	*nr = 1;
@@ -512,7 +512,7 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more: see qemu-img amend -o refcount_bits";
+		return "refcounts of this width cannot count one more: see qemu-img amend";
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:
@@ -568,8 +568,13 @@ int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 	struct change c;
 	struct entry e;
 	u32 i;
-	int err = begin_change(&c, s, l, why);
+	int err;
 
+	if (qcow2_has_data_file(&l->h)) {
+		*why = "an image with an external data file has no snapshots";
+		return -EOPNOTSUPP;
+	}
+	err = begin_change(&c, s, l, why);
 	if (err)
 		return err;
 	*why = "there is a snapshot of this name";

@@ -47,8 +47,8 @@ int qcow2_snapshot_find(struct qcow2_layer *l, const char *name, struct qcow2_sn
  * @why: (out) a sentence, constant, on error.
  *
  * Its ID is one more than the highest. Its time is now, its VM state is empty.
- * Context: may sleep. Return: 0, -EEXIST, -EOVERFLOW refcounts are too narrow, -ENOSPC,
- * -EFBIG too many snapshots, -EUCLEAN the image contradicts itself, -ENOMEM, -EIO.
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, -EEXIST, -EOVERFLOW refcounts are too narrow,
+ * -ENOSPC, -EFBIG too many snapshots, -EUCLEAN the image contradicts itself, -ENOMEM, -EIO.
  */
 int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
 			  const char **why);

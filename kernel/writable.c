@@ -81,16 +81,20 @@ void qcow2_layer_corrupt(struct qcow2_layer *l, u64 off, const char *why)
 	qcow2_commit_stop(&l->commit, -EUCLEAN);
 }
 
-/* Autoclear feature bits but for those that we keep true. */
+/* Bits that stay true: we see to what they promise. */
+static u64 kept_autoclear(const struct qcow2_layer *l)
+{
+	return (qcow2_data_file_is_raw(&l->h) ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0) |
+	       (qcow2_header_has_bitmaps(&l->h) ? QCOW2_AUTOCLEAR_BITMAPS : 0);
+}
+
 static int clear_autoclear(struct qcow2_layer *l)
 {
-	u64 kept = l->h.autoclear_features;
-	__be64 disk;
+	u64 kept = l->h.autoclear_features & kept_autoclear(l);
+	__be64 disk = cpu_to_be64(kept);
 
-	kept &= qcow2_header_has_bitmaps(&l->h) ? QCOW2_AUTOCLEAR_BITMAPS : 0;
 	if (kept == l->h.autoclear_features || qcow2_is_mutant(AUTOCLEAR_LATE))
 		return 0;
-	disk = cpu_to_be64(kept);
 	return qcow2_commit_header(&l->commit,
 				   offsetof(struct qcow2_disk_header, autoclear_features),
 				   &disk, sizeof(disk));
@@ -158,6 +162,7 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 	err = qcow2_overlap_add(&l->overlap, 0, 1) ?:
 	      qcow2_overlap_add(&l->overlap, l->h.l1_table_offset,
 				(u64)l->h.l1_size * sizeof(__be64)) ?:
+	      qcow2_overlap_add(&l->overlap, l->h.crypto_off, l->h.crypto_len) ?:
 	      protect_refcounts(l, fault) ?:
 	      qcow2_map_make_writable(&l->map, &l->alloc, &l->overlap, fault);
 	if (err == -EINVAL && fault->sentence)
@@ -183,8 +188,8 @@ static int make_qcow2_writable(struct qcow2_layer *l, const char **why)
 
 	err = qcow2_overlap_init(&l->overlap, l->h.cluster_bits,
 				 l->map.l1.nr + min(reftable_entries, 1024U)) ?:
-	      qcow2_commit_init(&l->commit, l->name, &l->file, &l->map.l1, &l->map.cache,
-				&l->refs.cache, &commit_ops) ?:
+	      qcow2_commit_init(&l->commit, l->name, &l->file, l->data, &l->map.l1,
+				&l->map.cache, &l->refs.cache, &commit_ops) ?:
 	      qcow2_refcounts_open(&l->refs, &l->h, &l->file, &l->commit, &l->overlap,
 				   REFS_CACHE_BYTES, why) ?:
 	      qcow2_alloc_init(&l->alloc, l->name, &l->refs, l->discard, &alloc_ops);
@@ -205,7 +210,8 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
 	qcow2_claims_init(&l->claims);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		return make_qcow2_writable(l, why);
-	return qcow2_commit_init(&l->commit, l->name, &l->file, NULL, NULL, NULL, &commit_ops);
+	return qcow2_commit_init(&l->commit, l->name, &l->file, &l->file, NULL, NULL, NULL,
+				 &commit_ops);
 }
 
 int qcow2_layer_finish(struct qcow2_layer *l)

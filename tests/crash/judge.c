@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decrypt.h"
 #include "judge.h"
 #include "rig.h"
 
@@ -54,6 +55,24 @@ static bool contents_are_right(struct judge *j, size_t point)
 		return true;
 	describe(text, sizeof(text), j->guest[first]);
 	return wrong(j, "%s: sector %llu (of %u) holds %s", word, (unsigned long long)first, bad, text);
+}
+
+/* A raw data file alone is a disk like any other. */
+static bool data_are_right(struct judge *j)
+{
+	const struct image *data = j->replay.state.data;
+	char text[96];
+
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+		const char *is = journal_judge(&j->journal, s, data->ids[s]);
+
+		if (!is)
+			continue;
+		describe(text, sizeof(text), data->ids[s]);
+		return wrong(j, "RAW %s: sector %llu of the data file holds %s", is,
+			     (unsigned long long)s, text);
+	}
+	return true;
 }
 
 static bool snapshots_are_right(struct judge *j, size_t point)
@@ -109,7 +128,9 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "LEAKS: %u clusters", c->leaks);
 	if (c->header.size != j->header.size)
 		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
-	return contents_are_right(j, point) && snapshots_are_right(j, point) &&
+	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
+		return wrong(j, "RAW: the bit has changed");
+	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
 	       snapshots_are_kept(j) && autoclear_is_clear(j) && bitmaps_are_true(j);
 }
 
@@ -127,6 +148,13 @@ bool judge_end_state(struct judge *j)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+		uint32_t is = j->replay.state.data->ids[s];
+
+		if (contents[is].hash != contents[j->guest[s]].hash)
+			return wrong(j, "RAW: sector %llu of the data file is not the disk's",
+				     (unsigned long long)s);
+	}
 	return true;
 }
 
@@ -159,6 +187,8 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		return wrong(j, "the log %s", why);
 	if (!replay_start(&j->replay, &j->log, image))
 		return wrong(j, "%s cannot be read, or is no image of this log, or became too big", image);
+	if (!decrypt_start(image))
+		return wrong(j, "%s.key cannot be used", image);
 	if (base_path && !base_load(&j->base, base_path))
 		return wrong(j, "%s cannot be read", base_path);
 
@@ -200,5 +230,6 @@ void judge_end(struct judge *j)
 	free(j->initial_guest);
 	free(j->kept);
 	guest_forget();
+	decrypt_end();
 	contents_free();
 }
