@@ -218,5 +218,6 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	check "clusters of 64 KiB" scenario cluster_size=65536 $(((20 << 20) + 512)) 4096 65536
 	check "clusters of 2 MiB" scenario cluster_size=2M 20M 65536 2097152
 	check "subclusters" scenario extended_l2=on 20M 512 32768
+	check "an external data file, raw" scenario "data_file=$test_dir/data,data_file_raw=on" 20M 4096 65536
 fi
 finish
