@@ -52,6 +52,9 @@ struct qcow2_layer_ops {
  * @bitmaps: those that are kept true.
  * @untouched: nothing was written yet: see qcow2_layer_begin_writing().
  * @first_lock: held by who is going to.
+ * @fill_lock: held while entries of a raw data file are made to say that there are data; nobody
+ *	else changes entries of such an image, so these need no claims.
+ * @filled: number of the commit that makes those durable; U64_MAX while there are going to be more.
  *
  * Constant while attached, but for what the parts keep behind their own locks.
  */
@@ -80,6 +83,8 @@ struct qcow2_layer {
 	struct qcow2_dirty_bitmaps bitmaps;
 	bool untouched;
 	struct mutex first_lock;	/* see above */
+	struct mutex fill_lock;		/* see above */
+	u64 filled;
 };
 
 /**
