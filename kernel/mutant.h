@@ -35,6 +35,8 @@
  * @QCOW2_MUTANT_SWITCH_PUNCHED: space of the old tables is punched out before that.
  * @QCOW2_MUTANT_SWITCH_UNSYNCED: that is over when the header is written, not durable.
  * @QCOW2_MUTANT_STILL_COPIED: entries that a snapshot shares say COPIED.
+ * @QCOW2_MUTANT_TAIL_SHOWN: a larger disk shows what was behind its old end in the last cluster.
+ * @QCOW2_MUTANT_BACKING_SHOWN: likewise what the backing file has there.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -60,6 +62,8 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_SWITCH_PUNCHED,
 	QCOW2_MUTANT_SWITCH_UNSYNCED,
 	QCOW2_MUTANT_STILL_COPIED,
+	QCOW2_MUTANT_TAIL_SHOWN,
+	QCOW2_MUTANT_BACKING_SHOWN,
 	QCOW2_NR_MUTANTS
 };
 
