@@ -276,6 +276,10 @@ struct qcow2_header {
 	struct qcow2_span data_file;
 	struct qcow2_span bitmaps;
 	struct qcow2_span crypto;
+
+	/* The LUKS header, a range of the file; 0 where there is none. */
+	u64 crypto_off;
+	u64 crypto_len;
 };
 
 /**
@@ -307,9 +311,11 @@ struct qcow2_l2_entry {
 /**
  * struct qcow2_cluster - an L2 entry, decoded
  * @compressed: a compressed stream; the bitmaps are 0 then.
- * @copied: the refcount is exactly one.
+ * @mapped: there is a host cluster, or a compressed stream.
+ * @copied: the refcount is exactly one. In a data file each cluster counts as that.
  * @host_off: bytes; of the cluster (a multiple of the cluster size), or of the
- *	first byte of a compressed stream (any value); 0 where there is none.
+ *	first byte of a compressed stream (any value); 0 where there is none. In the data
+ *	file, if there is one: that begins with a cluster at 0.
  * @csize: bytes that a compressed stream occupies at most: up to the end of its
  *	last 512-byte sector. May reach past the end of the file.
  * @alloc: bit n: the bytes of subcluster n are in the cluster.
@@ -320,6 +326,7 @@ struct qcow2_l2_entry {
  */
 struct qcow2_cluster {
 	bool compressed;
+	bool mapped;
 	bool copied;
 	u64 host_off;
 	u32 csize;
@@ -327,13 +334,31 @@ struct qcow2_cluster {
 	u32 zero;
 };
 
+/** qcow2_has_data_file() - do data lie in a file of their own? */
+static inline bool qcow2_has_data_file(const struct qcow2_header *h)
+{
+	return h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
+}
+
+/**
+ * qcow2_data_file_is_raw() - must that file read as the disk does, without the image?
+ *
+ * Not where there is a backing file: what that holds is not in the data file, whatever the
+ * bit says. QEMU opens such an image, too.
+ */
+static inline bool qcow2_data_file_is_raw(const struct qcow2_header *h)
+{
+	return qcow2_has_data_file(h) && !h->backing_file.len &&
+	       (h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+}
+
 /** qcow2_subcluster_type() - of subcluster @sc. */
 static inline enum qcow2_cluster_type qcow2_subcluster_type(const struct qcow2_cluster *c, u32 sc)
 {
 	if (c->compressed)
 		return QCOW2_CLUSTER_COMPRESSED;
 	if (c->zero >> sc & 1)
-		return c->host_off ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
+		return c->mapped ? QCOW2_CLUSTER_ZERO_ALLOC : QCOW2_CLUSTER_ZERO_PLAIN;
 	return c->alloc >> sc & 1 ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
 }
 
@@ -420,6 +445,19 @@ static inline u32 qcow2_subcluster_mask(u32 first, u32 end)
 {
 	return (u32)((1ULL << end) - (1ULL << first));
 }
+
+/**
+ * qcow2_check_place() - does a cluster lie where it must?
+ * @h: the image's header.
+ * @c: what its entry says.
+ * @guest_off: of its first byte.
+ * @fault: (out) filled in on error.
+ *
+ * In an external data file guest offset and host offset are the same.
+ * Context: any. Return: 0, -EINVAL.
+ */
+int qcow2_check_place(const struct qcow2_header *h, const struct qcow2_cluster *c,
+		      u64 guest_off, struct qcow2_fault *fault);
 
 /**
  * qcow2_reftable_decode() - check an entry of the refcount table

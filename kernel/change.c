@@ -41,7 +41,7 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more: see qemu-img amend -o refcount_bits";
+		return "refcounts of this width cannot count one more: see qemu-img amend";
 	case -EUCLEAN:
 		return "the image contradicts itself: run qemu-img check -r all";
 	case -ENOSPC:
@@ -155,7 +155,7 @@ int qcow2_change_decode(struct qcow2_change *c, u32 i, struct qcow2_cluster *clu
 		entry.bitmap = be64_to_cpu(words[1]);
 	if (qcow2_l2_decode(&c->l->h, entry, cluster, &fault))
 		return -EUCLEAN;
-	if (!cluster->host_off)
+	if (!cluster->mapped)
 		return 0;
 	*start = cluster->host_off >> bits;
 	*nr = 1;

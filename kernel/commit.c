@@ -47,13 +47,28 @@ void qcow2_commit_stop(struct qcow2_commit *c, int err)
 		c->ops->stopped(c, err);
 }
 
-static int sync_file(struct qcow2_commit *c)
+static int sync_one(struct qcow2_commit *c, struct qcow2_file *f)
 {
-	int err = qcow2_commit_stopped(c) ?: qcow2_file_sync(c->file);
+	int err = qcow2_commit_stopped(c) ?: qcow2_file_sync(f);
 
 	if (err)
 		qcow2_commit_stop(c, err);
 	return err;
+}
+
+static int sync_file(struct qcow2_commit *c)
+{
+	return sync_one(c, c->file);
+}
+
+/* Data that lie elsewhere, too. */
+static int sync_all(struct qcow2_commit *c)
+{
+	int err = 0;
+
+	if (c->data != c->file && !qcow2_is_mutant(NO_DATA_SYNC))
+		err = sync_one(c, c->data);
+	return err ?: sync_file(c);
 }
 
 int qcow2_commit_write(struct qcow2_commit *c, const void *buf, u64 off, u32 len)
@@ -170,11 +185,11 @@ static int commit_round(struct qcow2_commit *c, bool *more)
 
 	err = write_refcounts(c);
 	if (!err && r.ordered && !qcow2_is_mutant(NO_FIRST_SYNC))
-		err = sync_file(c);
+		err = sync_all(c);
 	if (!err)
 		err = write_frozen(c, &r);
 	if (!err && !(metadata && qcow2_is_mutant(NO_LAST_SYNC)))
-		err = sync_file(c);
+		err = r.ordered ? sync_file(c) : sync_all(c);
 	thaw(c, &r, err);
 	if (metadata) {
 		c->commits++;
@@ -235,11 +250,12 @@ static void timer_work(struct work_struct *work)
 }
 
 int qcow2_commit_init(struct qcow2_commit *c, const char *name, struct qcow2_file *file,
-		      struct qcow2_table *l1, struct qcow2_cache *l2,
+		      struct qcow2_file *data, struct qcow2_table *l1, struct qcow2_cache *l2,
 		      struct qcow2_cache *refs, const struct qcow2_commit_ops *ops)
 {
 	memset(c, 0, sizeof(*c));
 	c->file = file;
+	c->data = data;
 	c->l1 = l1;
 	c->l2 = l2;
 	c->refs = refs;

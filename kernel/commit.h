@@ -20,11 +20,16 @@
  * Refcounts may be written at any time: those in memory are never below what the
  * entries on disk need. So a crash leaks clusters at worst.
  *
+ * Where data lie in a file of their own, that is synced first, in round 1; or once, where
+ * nothing is ordered. No entry that points there is unordered: two files have no common
+ * order.
+ *
  * One fsync, with entries and refcounts written before it, is enough for a round
  * without *ordered* changes: an entry that points from a hole, which reads zero through
  * the whole chain, to space of a regular file that was never written since it was
  * reserved by a growth whose fsync returned, with a refcount that is durable. Whichever
- * of its writes are lost, the cluster reads as zeros or as data that was written.
+ * of its writes are lost, the cluster reads as zeros or as data that was written. Not so where it
+ * is decrypted: there all entries are ordered.
  *
  * A failed fsync or metadata write is final: nothing is written any more, waiting and
  * later flushes fail. What is on disk then is what some commit left, plus a part of one.
@@ -64,6 +69,7 @@ struct qcow2_commit_ops {
 /**
  * struct qcow2_commit - the durability of one writable image file
  * @file: the file.
+ * @data: where data lie: @file, or the external data file.
  * @l1: the L1 table; NULL for a raw file, as are the caches.
  * @l2: slices of L2 tables.
  * @refs: slices of refcount blocks.
@@ -85,6 +91,7 @@ struct qcow2_commit_ops {
  */
 struct qcow2_commit {
 	struct qcow2_file *file;
+	struct qcow2_file *data;
 	struct qcow2_table *l1;
 	struct qcow2_cache *l2;
 	struct qcow2_cache *refs;
@@ -111,7 +118,7 @@ struct qcow2_commit {
  * Context: may sleep. Return: 0, -ENOMEM.
  */
 int qcow2_commit_init(struct qcow2_commit *c, const char *name, struct qcow2_file *file,
-		      struct qcow2_table *l1, struct qcow2_cache *l2,
+		      struct qcow2_file *data, struct qcow2_table *l1, struct qcow2_cache *l2,
 		      struct qcow2_cache *refs, const struct qcow2_commit_ops *ops);
 
 /** qcow2_commit_exit() - nobody may wait or make changes. Context: may sleep. */

@@ -11,11 +11,19 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/srcu.h>
+#include <linux/workqueue.h>
 
 #ifndef QCOW2_HAVE_SHOULD_MERGE_FLAG
 #define QCOW2_MQ_F_SHOULD_MERGE		0
 #else
 #define QCOW2_MQ_F_SHOULD_MERGE		BLK_MQ_F_SHOULD_MERGE
+#endif
+
+/* Work stays on its CPU: 6.17 has a flag for what was meant where nothing was said. */
+#ifdef QCOW2_HAVE_WQ_PERCPU
+#define QCOW2_WQ_PERCPU			WQ_PERCPU
+#else
+#define QCOW2_WQ_PERCPU			0
 #endif
 
 /* The node of a request's memory got a sign in 7.x. */

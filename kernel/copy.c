@@ -10,11 +10,15 @@
 
 /* Buffers of a device together. */
 #define MAX_BYTES	(16U << 20)
-#define MAX_COPIES	64U
+#define MAX_COPIES	128U
+
+/* What is copied as a whole is copied in pieces of a cluster, or of this. */
+#define WHOLE_BYTES	(128U << 10)
 
 /**
  * struct qcow2_copies - the buffers of a device
- * @cluster_size: bytes.
+ * @head: bytes of a buffer's head, and, but for @whole, of its tail.
+ * @whole: there is no tail.
  * @nr_vecs: a buffer's.
  * @max: buffers.
  * @lock: protects all below. Taken by completions of I/O, with interrupts off. Innermost.
@@ -23,7 +27,8 @@
  * @waiting: requests.
  */
 struct qcow2_copies {
-	u32 cluster_size;
+	u32 head;
+	bool whole;
 	u32 nr_vecs;
 	u32 max;
 	spinlock_t lock;	/* see above */
@@ -40,24 +45,28 @@ static void free_copy(struct qcow2_copy *copy)
 	kvfree(copy);
 }
 
+static u32 bytes_each(const struct qcow2_copies *c)
+{
+	return c->whole ? c->head : 2 * c->head;
+}
+
 static struct qcow2_copy *alloc_copy(const struct qcow2_copies *c, gfp_t gfp)
 {
 	struct qcow2_copy *copy = kvmalloc(struct_size(copy, vecs, c->nr_vecs), gfp);
-	u32 room = round_up(c->cluster_size, PAGE_SIZE);
 
 	if (!copy)
 		return NULL;
-	copy->head = __vmalloc(2 * room, gfp);
+	copy->head = __vmalloc(bytes_each(c), gfp);
 	if (!copy->head) {
 		kvfree(copy);
 		return NULL;
 	}
-	copy->tail = copy->head + room;
+	copy->tail = c->whole ? NULL : copy->head + c->head;
 	copy->nr_vecs = 0;
 	return copy;
 }
 
-struct qcow2_copies *qcow2_copies_create(u32 cluster_size)
+struct qcow2_copies *qcow2_copies_create(u32 cluster_size, bool whole)
 {
 	struct qcow2_copies *c;
 	struct qcow2_copy *copy;
@@ -67,10 +76,11 @@ struct qcow2_copies *qcow2_copies_create(u32 cluster_size)
 	c = kzalloc(sizeof(*c), GFP_KERNEL);
 	if (!c)
 		return ERR_PTR(-ENOMEM);
-	c->cluster_size = cluster_size;
+	c->whole = whole;
+	c->head = round_up(whole ? max(cluster_size, WHOLE_BYTES) : cluster_size, PAGE_SIZE);
 	/* Head and tail, and what a request can have: see qcow2_compat_alloc_disk(). */
-	c->nr_vecs = 2 * DIV_ROUND_UP(cluster_size, PAGE_SIZE) + BIO_MAX_VECS + 1;
-	c->max = clamp(MAX_BYTES / (2 * cluster_size), 1U, MAX_COPIES);
+	c->nr_vecs = bytes_each(c) / PAGE_SIZE + (whole ? 0 : BIO_MAX_VECS + 1);
+	c->max = clamp(MAX_BYTES / bytes_each(c), 1U, MAX_COPIES);
 	spin_lock_init(&c->lock);
 	INIT_LIST_HEAD(&c->free);
 	INIT_LIST_HEAD(&c->waiting);
@@ -93,6 +103,11 @@ void qcow2_copies_destroy(struct qcow2_copies *c)
 	list_for_each_entry_safe(copy, next, &c->free, list)
 		free_copy(copy);
 	kfree(c);
+}
+
+u32 qcow2_copies_room(const struct qcow2_copies *c)
+{
+	return c->head;
 }
 
 static struct qcow2_copy *take_free(struct qcow2_copies *c)

@@ -3,6 +3,9 @@
  * Buffers for what is written together with guest bytes, or instead of them: the rest
  * of a cluster that is copied, zeros.
  *
+ * Where the image is encrypted all that is written goes through them: the guest's memory is not
+ * ours to encrypt.
+ *
  * One is made at attach, so that writes make progress whatever memory there is; others
  * come when first needed, up to a bound. Who gets none is parked.
  */
@@ -14,8 +17,9 @@
 /**
  * struct qcow2_copy - one buffer
  * @list: in the pool.
- * @head: vmalloc memory, a cluster: bytes before the guest's.
- * @tail: likewise: bytes behind them.
+ * @head: vmalloc memory, a cluster: bytes before the guest's. Or, where all bytes are copied,
+ *	qcow2_copies_room() for all of them.
+ * @tail: a cluster: bytes behind the guest's. Or NULL.
  * @nr_vecs: used of @vecs.
  * @vecs: all that is written, in order.
  */
@@ -30,9 +34,13 @@ struct qcow2_copy {
 /**
  * qcow2_copies_create() - buffers for a device that is written
  * @cluster_size: of its top layer, bytes; 0: raw, which needs none.
+ * @whole: all bytes of a part are copied, not only those around the guest's.
  * Context: may sleep. Return: NULL for none, or ERR_PTR(-ENOMEM).
  */
-struct qcow2_copies *qcow2_copies_create(u32 cluster_size);
+struct qcow2_copies *qcow2_copies_create(u32 cluster_size, bool whole);
+
+/** qcow2_copies_room() - where all bytes are copied: how many at most. At least a cluster. */
+u32 qcow2_copies_room(const struct qcow2_copies *c);
 
 /** qcow2_copies_destroy() - no request may be left; NULL is fine. Context: may sleep. */
 void qcow2_copies_destroy(struct qcow2_copies *c);

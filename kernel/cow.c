@@ -137,7 +137,7 @@ static void source_iter(const struct qcow2_part *p, struct iov_iter *from)
 /* In a worker: all of it, and wait. Also what was written by half before. */
 static void write_now(struct qcow2_part *p)
 {
-	struct qcow2_file *f = &qcow2_request_top(p->req)->file;
+	struct qcow2_file *f = qcow2_request_top(p->req)->data;
 	struct iov_iter from;
 
 	source_iter(p, &from);
@@ -157,7 +157,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 {
 	struct qcow2_part *p = container_of(iocb, struct qcow2_part, iocb);
 
-	qcow2_file_end_write(&qcow2_request_top(p->req)->file);
+	qcow2_file_end_write(qcow2_request_top(p->req)->data);
 	if (ret == p->bytes) {
 		write_done(p, 0);
 	} else if (ret >= 0 || ret == -EAGAIN || ret == -ENOMEM) {
@@ -171,7 +171,7 @@ static void write_complete(struct kiocb *iocb, long ret)
 /* Send a part that is all filled in. */
 static void submit(struct qcow2_part *p)
 {
-	struct qcow2_file *f = &qcow2_request_top(p->req)->file;
+	struct qcow2_file *f = qcow2_request_top(p->req)->data;
 	struct iov_iter from;
 
 	atomic_inc(&p->req->pending);
@@ -214,11 +214,11 @@ static int check_target(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
 	if (l->format == QCOW2BLK_FORMAT_RAW)
 		return 0;
-	if (qcow2_overlap_hit(&l->overlap, host_off, len)) {
+	if (!qcow2_layer_has_data_file(l) && qcow2_overlap_hit(&l->overlap, host_off, len)) {
 		qcow2_layer_corrupt(l, host_off, "is mapped to the disk, but holds metadata");
 		return -EIO;
 	}
-	if (host_off + len > round_up(qcow2_file_size(&l->file), l->h.cluster_size)) {
+	if (host_off + len > round_up(qcow2_file_size(l->data), l->h.cluster_size)) {
 		qcow2_layer_err(l, "guest offset %llu: host offset %llu lies past the end of the file: is it truncated?\n",
 				off, host_off);
 		return -EIO;
@@ -226,41 +226,70 @@ static int check_target(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 	return 0;
 }
 
-/* What a part writes, where: @zero: zeros instead of guest memory. */
-static void fill_in_place(struct qcow2_part *p, const struct qcow2_extent *ext, bool zero)
+/* The guest's bytes, or the zeros that it wants, in memory of ours. */
+static void copy_guest(const struct qcow2_part *p, void *to, u32 len)
 {
-	if (zero) {
-		p->ext = *ext;
-		p->off = p->req->off;
-		memset(p->copy->head, 0, ext->len);
-		qcow2_copy_add(p->copy, p->copy->head, ext->len);
-	} else {
-		qcow2_part_fill(p, ext);
+	struct iov_iter from;
+
+	if (p->req->op != QCOW2_WRITE) {
+		memset(to, 0, len);
+		return;
 	}
+	qcow2_part_iter(p, ITER_SOURCE, &from);
+	WARN_ON_ONCE(copy_from_iter(to, len, &from) != len);
+}
+
+/*
+ * All that the part writes, from guest offset @off on, is in its copy's head, as the guest is
+ * to read it.
+ */
+static int finish_copy(struct qcow2_part *p, u64 off)
+{
+	struct qcow2_layer *l = p->ext.layer;
+
+	qcow2_copy_add(p->copy, p->copy->head, p->bytes);
+	if (!l->crypt)
+		return 0;
+	return qcow2_crypt_buffer(l->crypt, true, p->copy->head, p->bytes, off, p->ext.host_off);
+}
+
+/* What a part writes, where. */
+static int fill_in_place(struct qcow2_part *p, const struct qcow2_extent *ext)
+{
+	p->ext = *ext;
+	p->off = p->req->off;
 	p->bytes = ext->len;
+	if (p->req->op == QCOW2_WRITE)
+		qcow2_part_fill(p, ext);
+	if (!p->copy)
+		return 0;
+	copy_guest(p, p->copy->head, ext->len);
+	return finish_copy(p, p->off);
 }
 
 /* @gen is given up. */
 static int write_in_place(struct qcow2_request *req, const struct qcow2_extent *ext, int gen)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	bool zero = req->op != QCOW2_WRITE;
 	struct qcow2_part *p = get_part(req);
 	int err;
 
 	err = check_target(l, req->off, ext->host_off, ext->len);
-	if (!err && zero) {
+	if (!err && (req->op != QCOW2_WRITE || l->crypt)) {
 		p->copy = qcow2_copy_get(req->target->copies, req);
 		if (!p->copy)
 			err = QCOW2_PARKED;
 	}
+	if (!err)
+		err = fill_in_place(p, ext);
 	if (err) {
+		if (p->copy)
+			qcow2_copy_put(req->target->copies, p->copy);
 		qcow2_layer_leave(l, gen);
 		qcow2_part_unget(p);
 		return err;
 	}
 	p->gen = gen;
-	fill_in_place(p, ext, zero);
 	submit(p);
 	return 0;
 }
@@ -307,7 +336,7 @@ void qcow2_cow_free_cluster(struct qcow2_layer *l, struct qcow2_free_batch *b,
 {
 	u64 first = c->host_off >> l->h.cluster_bits, last = first;
 
-	if (!c->host_off)
+	if (!c->mapped)
 		return;
 	if (c->compressed)
 		last = (c->host_off + c->csize - 1) >> l->h.cluster_bits;
@@ -368,7 +397,7 @@ static int choose_action(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 		return qcow2_cow_bad_entry(l, plan->off, &fault);
 	action = action_for(old, sc);
 	end = sc + reach(h, action, old, sc);
-	*frees = old->host_off;
+	*frees = old->mapped;
 	plan->nr = min(plan->nr, p->a.place.left);
 	for (i = 1; i < plan->nr && end == i * h->subclusters; i++) {
 		if (qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault) ||
@@ -376,7 +405,7 @@ static int choose_action(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 		    (action == REUSE && c.host_off != old->host_off + ((u64)i << h->cluster_bits)))
 			break;
 		end += reach(h, action, &c, 0);
-		*frees |= c.host_off;
+		*frees |= c.mapped;
 	}
 	plan->nr = i;
 	plan->len = min_t(u64, plan->len, (plan->first << h->cluster_bits) +
@@ -405,7 +434,8 @@ static int take_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pla
 	for (i = 0; p->a.batch && i < plan->nr; i++)
 		if (!qcow2_map_entry(&l->map, &p->a.place, i, &c, &fault))
 			qcow2_cow_free_cluster(l, p->a.batch, &c);
-	plan->zeroed = p->a.run.zero;
+	/* Zeros of the file are no zeros of an encrypted disk. */
+	plan->zeroed = p->a.run.zero && !l->crypt;
 	return 0;
 }
 
@@ -421,6 +451,31 @@ static int reuse_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 		.start = old->host_off >> l->h.cluster_bits, .nr = plan->nr, .number = U64_MAX,
 	};
 	return err;
+}
+
+/*
+ * Clusters in the data file, where the guest's offset is the host's. They need no refcount and
+ * wait for nobody: what lay there before was these very guest clusters' own, so whoever still
+ * reads or writes that does so at the same time as the request that took it away. What it holds
+ * is anybody's guess, but for a hole. Where some of it is not written the file system makes zeros
+ * of it, if it can: then what a cluster of 2 MiB costs is not 2 MiB. That waits for all I/O on the
+ * file; a look for a hole does not.
+ */
+static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
+{
+	u64 begin = round_down(plan->off, (u64)l->h.subcluster_size);
+	u64 end = min(round_up(plan->off + plan->len, (u64)l->h.subcluster_size), l->size);
+
+	p->a.reuse = true;
+	p->a.run = (struct qcow2_run) {
+		.start = plan->first, .nr = plan->nr, .number = U64_MAX,
+	};
+	plan->zeroed = (plan->off > begin || plan->off + plan->len < end) &&
+		       (qcow2_file_is_hole(l->data, begin, end - begin) ||
+			!qcow2_file_zero(l->data, begin, end - begin));
+	if (qcow2_is_mutant(DATA_AS_ZERO))
+		plan->zeroed = true;
+	return 0;
 }
 
 /* Do these guest bytes, clipped to the disk, read as zeros? */
@@ -458,7 +513,7 @@ static u32 kept(const struct qcow2_layer *l, const struct qcow2_part *p, u32 i)
 static void plan_range(const struct qcow2_layer *l, struct qcow2_part *p, struct plan *plan)
 {
 	const struct qcow2_header *h = &l->h;
-	u64 base = plan->first << h->cluster_bits;
+	u64 base = plan->first << h->cluster_bits, end;
 	u32 last = (plan->nr - 1) * h->subclusters, keep;
 
 	plan->len = min_t(u64, plan->len, base + ((u64)plan->nr << h->cluster_bits) - plan->off);
@@ -471,7 +526,11 @@ static void plan_range(const struct qcow2_layer *l, struct qcow2_part *p, struct
 	if (keep)
 		p->a.end = max(p->a.end, last + min_t(u32, fls(keep), h->subclusters));
 	plan->head = plan->off - base - ((u64)p->a.first << h->subcluster_bits);
-	plan->tail = base + ((u64)p->a.end << h->subcluster_bits) - plan->off - plan->len;
+	end = base + ((u64)p->a.end << h->subcluster_bits);
+	/* A data file ends with the disk, not with its last cluster. */
+	if (qcow2_layer_has_data_file(l))
+		end = min(end, l->size);
+	plan->tail = end - plan->off - plan->len;
 }
 
 /* Which of the old bytes must be kept, and whether the order of durability matters. */
@@ -489,7 +548,9 @@ static int plan_copies(struct qcow2_request *req, struct qcow2_part *p, struct p
 	/* A hole that reads as zeros through the whole chain? */
 	if (!frees && !p->a.reuse)
 		err = qcow2_cow_reads_zero(req, begin, end - begin, &zero);
-	p->a.ordered = !zero || !qcow2_alloc_virgin(&l->alloc, &p->a.run);
+	/* Fresh space does not read as zeros where it would be decrypted. */
+	p->a.ordered = !zero || (l->crypt && !qcow2_is_mutant(FAST_ENCRYPTED)) ||
+		       !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(FAST_OVER_DATA))
 		p->a.ordered = !qcow2_alloc_virgin(&l->alloc, &p->a.run);
 	if (qcow2_is_mutant(SUBCLUSTER_FAST) && p->a.reuse)
@@ -531,6 +592,23 @@ static int fill_copy(struct qcow2_request *req, struct qcow2_part *p, const stru
 	return err;
 }
 
+/* The same with all that becomes allocated, in one piece, to be encrypted. */
+static int fill_whole(struct qcow2_request *req, struct qcow2_part *p, const struct plan *plan)
+{
+	void *bytes = p->copy->head;
+	u64 begin = plan->off - plan->head, end = plan->off + plan->len;
+	int err;
+
+	err = qcow2_io_read_guest(req->target, bytes, begin, plan->head) ?:
+	      qcow2_io_read_guest(req->target, bytes + plan->head + plan->len, end, plan->tail);
+	if (err)
+		return err;
+	if (plan->head || plan->tail)
+		this_cpu_inc(req->target->stats->copies);
+	copy_guest(p, bytes + plan->head, plan->len);
+	return finish_copy(p, begin);
+}
+
 static void undo_plan(struct qcow2_part *p)
 {
 	struct qcow2_layer *l = qcow2_request_top(p->req);
@@ -548,6 +626,7 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 			bool *frees)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
+	bool data_file = qcow2_layer_has_data_file(l);
 	struct qcow2_cluster old;
 	int action;
 
@@ -557,9 +636,12 @@ static int get_clusters(struct qcow2_request *req, struct qcow2_part *p, struct 
 	action = choose_action(l, p, plan, &old, frees);
 	switch (action) {
 	case ALLOCATE:
-		return plan->whole ? take_clusters(l, p, plan, *frees) : LOOK_AGAIN;
+		if (!plan->whole)
+			return LOOK_AGAIN;
+		return data_file ? place_clusters(l, p, plan) :
+				   take_clusters(l, p, plan, *frees);
 	case REUSE:
-		return reuse_clusters(l, p, plan, &old);
+		return data_file ? place_clusters(l, p, plan) : reuse_clusters(l, p, plan, &old);
 	case IN_PLACE:
 		/* Somebody was here before us. */
 		return LOOK_AGAIN;
@@ -589,9 +671,12 @@ static int prepare(struct qcow2_request *req, struct qcow2_part *p, struct plan 
 	p->off = req->off;
 	p->bytes = plan->len + (plan->copy_head ? plan->head : 0) +
 		   (plan->copy_tail ? plan->tail : 0);
-	if (!err && (plan->copy_head || plan->copy_tail || req->op != QCOW2_WRITE)) {
+	if (!err && (plan->copy_head || plan->copy_tail || req->op != QCOW2_WRITE || l->crypt)) {
 		p->copy = qcow2_copy_get(req->target->copies, req);
-		err = p->copy ? fill_copy(req, p, plan) : QCOW2_PARKED;
+		if (!p->copy)
+			err = QCOW2_PARKED;
+		else
+			err = l->crypt ? fill_whole(req, p, plan) : fill_copy(req, p, plan);
 	}
 	if (err)
 		undo_plan(p);
@@ -625,6 +710,8 @@ static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 	plan.first = plan.off >> l->h.cluster_bits;
 	plan.nr = ((plan.off + plan.len - 1) >> l->h.cluster_bits) - plan.first + 1;
 	plan.nr = min(plan.nr, QCOW2_MAX_FREES);
+	if (l->crypt)
+		plan.nr = min(plan.nr, qcow2_copies_room(req->target->copies) >> l->h.cluster_bits);
 	err = qcow2_cow_too_many_dirty(l) ? -EBUSY : 0;
 	if (!err && !claim(req, &p->a.claim, &plan))
 		err = QCOW2_PARKED;
@@ -680,6 +767,8 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 
 	err = lookup(req, *len, &ext);
 	if (!err && ext.type == QCOW2_CLUSTER_NORMAL) {
+		if (l->crypt)
+			ext.len = min_t(u64, ext.len, qcow2_copies_room(req->target->copies));
 		*len = ext.len;
 		return write_in_place(req, &ext, gen);
 	}

@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
+#include "compat.h"
 #include "copy.h"
 #include "device.h"
 
@@ -150,34 +151,75 @@ static void release_index(u32 index)
 	mutex_unlock(&devices_lock);
 }
 
-/* What one look at the files shows: twins, and how deep they nest. */
+/* The @i-th file: of each layer the image, then the data file, which may be NULL. */
+static struct file *file_of(const struct qcow2_attach *a, unsigned int i)
+{
+	return i & 1 ? a->layers[i / 2].data_filp : a->layers[i / 2].filp;
+}
+
+/* What one look at a file shows: twins, and how deep it nests. */
+static int check_file(struct qcow2_attach *a, unsigned int i, unsigned int *nesting)
+{
+	struct file *filp = file_of(a, i), *other;
+	unsigned int j, n;
+
+	if (!filp)
+		return 0;
+	for (j = 0; j < i; j++) {
+		other = file_of(a, j);
+		if (other && other->f_mapping->host == filp->f_mapping->host) {
+			a->why = "the same file is in the chain twice";
+			return -EINVAL;
+		}
+	}
+	n = qcow2_disk_nesting(qcow2_file_bdev(filp)) + 1;
+	if (n > QCOW2_MAX_NESTING) {
+		a->why = "the image lies on a qcow device that lies on too many others";
+		return -EBUSY;
+	}
+	*nesting = max(*nesting, n);
+	return 0;
+}
+
 static int check_files(struct qcow2_attach *a, unsigned int *nesting)
 {
-	unsigned int i, j, n;
+	unsigned int i;
+	int err;
 
 	*nesting = 1;
 	for (i = 0; i < a->nr; i++) {
 		a->bad_layer = i;
-		for (j = 0; j < i; j++) {
-			if (a->layers[i].filp->f_mapping->host ==
-			    a->layers[j].filp->f_mapping->host) {
-				a->why = "the same file is in the chain twice";
-				return -EINVAL;
-			}
-		}
-		n = qcow2_disk_nesting(qcow2_file_bdev(a->layers[i].filp)) + 1;
-		if (n > QCOW2_MAX_NESTING) {
-			a->why = "the image lies on a qcow device that lies on too many others";
-			return -EBUSY;
-		}
+		err = check_file(a, 2 * i, nesting) ?: check_file(a, 2 * i + 1, nesting);
+		if (err)
+			return err;
 		if (i + 1 < a->nr && a->layers[i].format == QCOW2BLK_FORMAT_RAW) {
 			a->why = "a raw layer has no backing file, but another layer follows";
 			return -EINVAL;
 		}
-		*nesting = max(*nesting, n);
 	}
 	a->bad_layer = -1;
 	return 0;
+}
+
+/* Files that were taken over are no longer in @a. */
+static struct qcow2_layer *open_layer(const char *name, struct qcow2_attach *a, unsigned int i)
+{
+	bool writable = !i && !(a->flags & QCOW2BLK_F_READ_ONLY);
+	struct qcow2_layer *l;
+	int err;
+
+	l = qcow2_layer_open(name, i, a->layers[i].filp, a->layers[i].format, a->direct_io,
+			     writable, &a->layers[i].key, &a->why);
+	if (IS_ERR(l))
+		return l;
+	a->layers[i].filp = NULL;
+	err = qcow2_layer_open_data(l, a->layers[i].data_filp, a->direct_io, &a->why);
+	if (err) {
+		qcow2_layer_close(l);
+		return ERR_PTR(err);
+	}
+	a->layers[i].data_filp = NULL;
+	return l;
 }
 
 static void close_chain(struct qcow2_chain *chain)
@@ -222,15 +264,12 @@ static int open_chain(struct qcow2_device *dev, struct qcow2_attach *a)
 	int err;
 
 	while (chain->nr < a->nr) {
-		l = qcow2_layer_open(dev->name, chain->nr, a->layers[chain->nr].filp,
-				     a->layers[chain->nr].format, a->direct_io,
-				     writable && !chain->nr, &a->why);
+		l = open_layer(dev->name, a, chain->nr);
 		if (IS_ERR(l)) {
 			a->bad_layer = chain->nr;
 			err = PTR_ERR(l);
 			goto close;
 		}
-		a->layers[chain->nr].filp = NULL;
 		chain->layers[chain->nr++] = l;
 	}
 	err = show_snapshot(dev, a);
@@ -251,6 +290,38 @@ close:
 	return err;
 }
 
+static bool is_encrypted(const struct qcow2_chain *chain)
+{
+	unsigned int i;
+
+	for (i = 0; i < chain->nr; i++)
+		if (chain->layers[i]->crypt)
+			return true;
+	return false;
+}
+
+static int make_workqueues(struct qcow2_io_target *t, const char *name)
+{
+	bool encrypted = is_encrypted(&t->chain);
+
+	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	if (encrypted)
+		t->crypt_wq = alloc_workqueue("%s-crypt", QCOW2_WQ_PERCPU | WQ_CPU_INTENSIVE |
+					      WQ_MEM_RECLAIM, 0, name);
+	return t->wq && t->part_wq && (t->crypt_wq || !encrypted) ? 0 : -ENOMEM;
+}
+
+static void destroy_workqueues(struct qcow2_io_target *t)
+{
+	struct workqueue_struct *wqs[] = { t->wq, t->part_wq, t->crypt_wq };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wqs); i++)
+		if (wqs[i])
+			destroy_workqueue(wqs[i]);
+}
+
 static int make_target(struct qcow2_device *dev)
 {
 	struct qcow2_io_target *t = &dev->target;
@@ -263,17 +334,12 @@ static int make_target(struct qcow2_device *dev)
 	if (IS_ERR(t->compress))
 		goto free_stats;
 	t->copies = qcow2_copies_create(top->writable && top->format == QCOW2BLK_FORMAT_QCOW2 ?
-					top->h.cluster_size : 0);
+					top->h.cluster_size : 0, top->crypt);
 	if (IS_ERR(t->copies))
 		goto free_compress;
-	t->wq = alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
-	t->part_wq = alloc_workqueue("%s-part", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, dev->name);
-	if (t->wq && t->part_wq)
+	if (!make_workqueues(t, dev->name))
 		return 0;
-	if (t->wq)
-		destroy_workqueue(t->wq);
-	if (t->part_wq)
-		destroy_workqueue(t->part_wq);
+	destroy_workqueues(t);
 	qcow2_copies_destroy(t->copies);
 free_compress:
 	qcow2_compress_destroy(t->compress);
@@ -284,8 +350,7 @@ free_stats:
 
 static void free_target(struct qcow2_device *dev)
 {
-	destroy_workqueue(dev->target.wq);
-	destroy_workqueue(dev->target.part_wq);
+	destroy_workqueues(&dev->target);
 	qcow2_copies_destroy(dev->target.copies);
 	qcow2_compress_destroy(dev->target.compress);
 	free_percpu(dev->target.stats);
@@ -353,6 +418,7 @@ static struct qcow2_device *claim_device(u32 index);
 static struct qcow2_device *claim_parent(struct qcow2_attach *a)
 {
 	struct qcow2_device *dev;
+	struct qcow2_layer *l;
 	u32 index = a->parent;
 	unsigned int i;
 
@@ -369,8 +435,12 @@ static struct qcow2_device *claim_parent(struct qcow2_attach *a)
 	}
 	a->nr = dev->target.chain.nr;
 	for (i = 0; i < a->nr; i++) {
-		a->layers[i].filp = get_file(dev->target.chain.layers[i]->file.filp);
-		a->layers[i].format = dev->target.chain.layers[i]->format;
+		l = dev->target.chain.layers[i];
+		a->layers[i].filp = get_file(l->file.filp);
+		a->layers[i].format = l->format;
+		a->layers[i].key.shared = l->crypt;
+		if (qcow2_layer_has_data_file(l))
+			a->layers[i].data_filp = get_file(l->data->filp);
 	}
 	/* One file is read one way. */
 	a->direct_io = dev->target.chain.layers[0]->file.direct ? QCOW2BLK_DIRECT_IO_AUTO :

@@ -95,7 +95,9 @@ struct qcow2_attach {
 	unsigned int nr;
 	struct {
 		struct file *filp;
+		struct file *data_filp;	/* NULL for most */
 		enum qcow2blk_format format;
+		struct qcow2_crypt_key key;
 	} layers[QCOW2BLK_MAX_LAYERS];
 	const char *why;
 	int bad_layer;

@@ -134,7 +134,7 @@ static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limit
 	l->dma_alignment = SECTOR_SIZE - 1;
 	for (i = 0; i < chain->nr; i++)
 		l->physical_block_size = max(l->physical_block_size,
-					     chain->layers[i]->file.align);
+					     chain->layers[i]->data->align);
 	l->io_min = l->physical_block_size;
 	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
 		    round_up(top->h.subcluster_size, l->io_min) : 0;

@@ -625,10 +625,16 @@ int qcow2_file_sync(struct qcow2_file *f)
 	return err;
 }
 
-/* Memory shortage passes; but who lets the file grow can ask for less. */
+/*
+ * Memory shortage passes; but who takes space can ask for less of it, and on a file system
+ * in memory that may be all that there is.
+ */
 static bool try_again(int mode, int err)
 {
-	return (err == -EINTR || (err == -ENOMEM && mode)) && !fatal_signal_pending(current);
+	bool takes_space = !(mode & ~FALLOC_FL_KEEP_SIZE);
+
+	return (err == -EINTR || (err == -ENOMEM && !takes_space)) &&
+	       !fatal_signal_pending(current);
 }
 
 /* Who changes a part of a block must not write back what was there before. */
@@ -681,6 +687,15 @@ int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len)
 int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len)
 {
 	return allocate(f, FALLOC_FL_KEEP_SIZE, off, len, &f->can_grow);
+}
+
+bool qcow2_file_is_hole(const struct qcow2_file *f, u64 off, u64 len)
+{
+	const struct cred *old = override_creds(f->filp->f_cred);
+	loff_t data = vfs_llseek(f->filp, off, SEEK_DATA);
+
+	revert_creds(old);
+	return data == -ENXIO || (data > 0 && data >= off + len);
 }
 
 int qcow2_file_truncate(struct qcow2_file *f, u64 size)

@@ -224,11 +224,19 @@ int qcow2_file_zero(struct qcow2_file *f, u64 off, u64 len);
 
 /**
  * qcow2_file_reserve() - fill holes within a regular file with space
- * Context: may sleep. Return: 0, -EOPNOTSUPP, -ENOSPC, -EDQUOT, or another errno.
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, -ENOSPC, -EDQUOT, -ENOMEM on a file system
+ * in memory, or another errno.
  */
 int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len);
 
-/** qcow2_file_truncate() - cut a regular file, or let it grow by a hole. Context: may sleep. Return: 0 or errno. */
+/**
+ * qcow2_file_is_hole() - is there nothing in a range, so that it reads as zeros?
+ * False where the file system does not tell. Durable like anything else only after
+ * qcow2_file_sync(). Context: may sleep.
+ */
+bool qcow2_file_is_hole(const struct qcow2_file *f, u64 off, u64 len);
+
+/** qcow2_file_truncate() - cut a regular file, or let it grow by a hole. May sleep. Return: 0 or errno. */
 int qcow2_file_truncate(struct qcow2_file *f, u64 size);
 
 /** qcow2_file_regular() - is it a regular file, not a block device? */

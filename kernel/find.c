@@ -11,6 +11,12 @@
 
 #define NEVER		U64_MAX
 
+/* There may be room for less. Of memory, too: that is what a tmpfs takes its space from. */
+static bool lacks_room(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT || err == -ENOMEM;
+}
+
 /*
  * Let the file grow by @want clusters, or by what there is room for. Space is reserved
  * where the file system can do that.
@@ -25,8 +31,7 @@ static int grow(struct qcow2_alloc *a, u64 want)
 		return -ENOSPC;
 	for (;;) {
 		err = qcow2_file_grow(a->file, size, nr << a->h->cluster_bits);
-		/* A file system in memory has none for much, perhaps for little. */
-		if ((err != -ENOSPC && err != -EDQUOT && err != -ENOMEM) || nr <= want)
+		if (!lacks_room(err) || nr <= want)
 			break;
 		nr = max(want, nr / 2);
 	}
@@ -128,13 +133,13 @@ static int reserve(struct qcow2_alloc *a, struct qcow2_run *run)
 		run->zero = !err;
 		if (err == -EOPNOTSUPP)
 			err = qcow2_file_reserve(a->file, off, len);
-		if ((err != -ENOSPC && err != -EDQUOT) || run->nr == 1)
+		if (!lacks_room(err) || run->nr == 1)
 			break;
 		run->nr /= 2;
 	}
 	run->zero |= qcow2_is_mutant(STALE_AS_ZERO);
 	/* Any other error shows when the space is written. */
-	return err == -ENOSPC || err == -EDQUOT ? err : 0;
+	return lacks_room(err) ? err : 0;
 }
 
 /* The file grew by clusters of a run; they are in use now. */

@@ -22,6 +22,7 @@
 #define MAX_FORMAT_NAME		15U
 #define BITMAPS_EXT_LENGTH	24U
 #define CRYPTO_EXT_LENGTH	16U
+#define LUKS_HEADER_LENGTH	592U
 #define SNAPSHOT_ENTRY_LENGTH	40U
 #define FORMAT_SIZE_MAX		((1ULL << 63) - 1)
 
@@ -250,6 +251,9 @@ static int check_snapshots(const struct qcow2_header *h, u64 file_size,
 			   "is not a multiple of the cluster size");
 	if (!h->nb_snapshots)
 		return 0;
+	if (qcow2_has_data_file(h))
+		return bad(fault, h->nb_snapshots, "nb_snapshots",
+			   "is not zero, but there is an external data file, which allows no snapshots");
 	if (!h->snapshots_offset)
 		return bad(fault, 0, "snapshots_offset",
 			   "puts the snapshot table on top of the header");
@@ -365,7 +369,7 @@ static int parse_extensions(const void *buf, size_t len, struct qcow2_header *h,
 	return 0;
 }
 
-static int check_crypto(const void *buf, const struct qcow2_header *h, u64 file_size,
+static int check_crypto(const void *buf, struct qcow2_header *h, u64 file_size,
 			struct qcow2_fault *fault)
 {
 	__be64 pointer[2];
@@ -383,9 +387,14 @@ static int check_crypto(const void *buf, const struct qcow2_header *h, u64 file_
 	if (!off || (off & (h->cluster_size - 1)))
 		return bad(fault, off, "full disk encryption header offset",
 			   "is not a multiple of the cluster size");
+	if (len < LUKS_HEADER_LENGTH)
+		return bad(fault, len, "full disk encryption header length",
+			   "is too small: a LUKS header has 592 bytes, and key material");
 	if (off > file_size || len > file_size - off)
 		return bad(fault, len, "full disk encryption header length",
 			   "reaches past the end of the file");
+	h->crypto_off = off;
+	h->crypto_len = len;
 	return 0;
 }
 
@@ -452,12 +461,6 @@ int qcow2_header_unsupported(const struct qcow2_header *h, struct qcow2_fault *f
 			bit++;
 		return unsupported(fault, bit, "incompatible feature bit", "is not known");
 	}
-	if (h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
-		return unsupported(fault, h->incompatible_features, "incompatible_features",
-				   "has the external data file bit, which is not supported");
-	if (h->crypt_method != QCOW2_CRYPT_NONE)
-		return unsupported(fault, h->crypt_method, "crypt_method",
-				   "is not supported: the image is encrypted");
 	return 0;
 }
 
@@ -505,6 +508,9 @@ static int decode_compressed(const struct qcow2_header *h, struct qcow2_l2_entry
 	u64 off = entry.word & h->coffset_mask;
 	u32 more_sectors = entry.word >> h->csize_shift & h->csize_mask;
 
+	if (qcow2_has_data_file(h))
+		return bad(fault, entry.word, "L2 entry",
+			   "is compressed, which is not possible with an external data file");
 	if (off & ~(QCOW2_ENTRY_OFFSET_MASK | (QCOW2_SECTOR_SIZE - 1)))
 		return bad(fault, off, "compressed cluster offset", "has reserved bits set");
 	if (off < h->cluster_size)
@@ -514,6 +520,7 @@ static int decode_compressed(const struct qcow2_header *h, struct qcow2_l2_entry
 			   "is not zero, but the cluster is compressed");
 	*c = (struct qcow2_cluster) {
 		.compressed = true,
+		.mapped = true,
 		.host_off = off,
 		.csize = (more_sectors + 1) * QCOW2_SECTOR_SIZE - (off & (QCOW2_SECTOR_SIZE - 1)),
 	};
@@ -532,7 +539,7 @@ static int decode_extended(struct qcow2_l2_entry entry, struct qcow2_cluster *c,
 	if (c->alloc & c->zero)
 		return bad(fault, entry.bitmap, "subcluster bitmap",
 			   "has subclusters that are allocated and read as zeros");
-	if (c->alloc && !c->host_off)
+	if (c->alloc && !c->mapped)
 		return bad(fault, entry.bitmap, "subcluster bitmap",
 			   "has allocated subclusters, but there is no cluster");
 	return 0;
@@ -542,7 +549,8 @@ static int decode_standard(const struct qcow2_header *h, struct qcow2_l2_entry e
 			   struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
 	c->zero = entry.word & QCOW2_ENTRY_ZERO;
-	c->alloc = c->host_off && !c->zero;
+	c->mapped = c->host_off || (c->mapped && !c->zero);
+	c->alloc = c->mapped && !c->zero;
 	if (c->zero && h->version < 3)
 		return bad(fault, entry.word, "L2 entry",
 			   "has the zero bit, which version 2 lacks");
@@ -553,6 +561,8 @@ int qcow2_l2_decode(const struct qcow2_header *h, struct qcow2_l2_entry entry,
 		    struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
 	u64 off = entry.word & QCOW2_ENTRY_OFFSET_MASK;
+	bool data_file = qcow2_has_data_file(h);
+	int err;
 
 	if (entry.word & QCOW2_ENTRY_COMPRESSED)
 		return decode_compressed(h, entry, c, fault);
@@ -562,11 +572,14 @@ int qcow2_l2_decode(const struct qcow2_header *h, struct qcow2_l2_entry entry,
 	if (off & (h->cluster_size - 1))
 		return bad(fault, off, "cluster offset", "is not a multiple of the cluster size");
 	c->compressed = false;
-	c->copied = off && (entry.word & QCOW2_ENTRY_COPIED);
+	/* A data file begins with data, an image with its header. */
+	c->mapped = off || (data_file && (entry.word & QCOW2_ENTRY_COPIED));
 	c->host_off = off;
 	c->csize = 0;
-	return h->subclusters > 1 ? decode_extended(entry, c, fault) :
-				    decode_standard(h, entry, c, fault);
+	err = h->subclusters > 1 ? decode_extended(entry, c, fault) :
+				   decode_standard(h, entry, c, fault);
+	c->copied = c->mapped && (data_file || (entry.word & QCOW2_ENTRY_COPIED));
+	return err;
 }
 
 struct qcow2_l2_entry qcow2_l2_encode(const struct qcow2_header *h, const struct qcow2_cluster *c)
@@ -580,6 +593,15 @@ struct qcow2_l2_entry qcow2_l2_encode(const struct qcow2_header *h, const struct
 	else if (c->zero)
 		entry.word |= QCOW2_ENTRY_ZERO;
 	return entry;
+}
+
+int qcow2_check_place(const struct qcow2_header *h, const struct qcow2_cluster *c,
+		      u64 guest_off, struct qcow2_fault *fault)
+{
+	if (qcow2_has_data_file(h) && c->mapped && c->host_off != guest_off)
+		return bad(fault, c->host_off, "cluster offset",
+			   "is not the guest offset, as it must be in an external data file");
+	return 0;
 }
 
 int qcow2_reftable_decode(const struct qcow2_header *h, u64 entry, u64 *block_off,

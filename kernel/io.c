@@ -95,15 +95,6 @@ static void part_failed(struct qcow2_part *p, int err)
 	part_done(p, err);
 }
 
-/* @bytes of the part have arrived. Return: true if that was all. */
-static bool part_advance(struct qcow2_part *p, u32 bytes)
-{
-	bvec_iter_advance(p->bio->bi_io_vec, &p->iter, bytes);
-	p->ext.host_off += bytes;
-	p->off += bytes;
-	return !p->iter.bi_size;
-}
-
 static void part_read_failed(struct qcow2_part *p, long err)
 {
 	qcow2_layer_err(p->ext.layer, "guest offset %llu: host offset %llu cannot be read: error %ld\n",
@@ -117,7 +108,7 @@ static void part_read_failed(struct qcow2_part *p, long err)
  */
 static int check_past_eof(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
-	u64 size = qcow2_file_size(&l->file);
+	u64 size = qcow2_file_size(l->data);
 
 	if (host_off < size) {
 		/* Nothing read, and yet not at the end: a file system that lies. */
@@ -131,7 +122,7 @@ static int check_past_eof(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 				off, host_off);
 		return -EIO;
 	}
-	if (qcow2_file_shrank(&l->file)) {
+	if (qcow2_file_shrank(l->data)) {
 		qcow2_layer_err(l, "guest offset %llu: host offset %llu is gone: the file was cut short while attached\n",
 				off, host_off);
 		return -EIO;
@@ -139,16 +130,31 @@ static int check_past_eof(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 	return 0;
 }
 
-static void part_at_eof(struct qcow2_part *p)
+/* All is there, as it is in the file. */
+static void part_has_data(struct qcow2_part *p)
 {
-	int err = check_past_eof(p->ext.layer, p->off, p->ext.host_off, p->iter.bi_size);
+	struct qcow2_layer *l = p->ext.layer;
+	int err = 0;
 
-	if (err) {
-		part_failed(p, err);
-		return;
-	}
-	zero_range(p->bio, p->iter);
-	part_done(p, 0);
+	if (l->crypt)
+		err = qcow2_crypt_bio(l->crypt, p->bio, p->iter, p->off, p->ext.host_off);
+	if (err)
+		part_read_failed(p, err);
+	else
+		part_done(p, 0);
+}
+
+/* The part is there but for what lies past the end of the file, after @got bytes. */
+static int part_fill_up(struct qcow2_part *p, u32 got)
+{
+	struct bvec_iter rest = p->iter;
+	int err;
+
+	bvec_iter_advance(p->bio->bi_io_vec, &rest, got);
+	err = check_past_eof(p->ext.layer, p->off + got, p->ext.host_off + got, rest.bi_size);
+	if (!err)
+		zero_range(p->bio, rest);
+	return err;
 }
 
 /* In a worker: the whole part, and wait. */
@@ -156,15 +162,20 @@ static void part_read_data(struct qcow2_part *p)
 {
 	struct iov_iter to;
 	ssize_t ret;
+	int err = 0;
 
 	qcow2_part_iter(p, ITER_DEST, &to);
-	ret = qcow2_file_read_iter(&p->ext.layer->file, &to, p->ext.host_off);
-	if (ret < 0)
+	ret = qcow2_file_read_iter(p->ext.layer->data, &to, p->ext.host_off);
+	if (ret < 0) {
 		part_read_failed(p, ret);
-	else if (part_advance(p, ret))
-		part_done(p, 0);
+		return;
+	}
+	if (ret < p->iter.bi_size)
+		err = part_fill_up(p, ret);
+	if (err)
+		part_failed(p, err);
 	else
-		part_at_eof(p);
+		part_has_data(p);
 }
 
 static void part_read_compressed(struct qcow2_part *p)
@@ -192,6 +203,15 @@ static void part_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
+/* On whatever CPU the file has answered. */
+static void part_decrypt(struct work_struct *work)
+{
+	unsigned int noio = memalloc_noio_save();
+
+	part_has_data(container_of(work, struct qcow2_part, work));
+	memalloc_noio_restore(noio);
+}
+
 static void queue_part(struct qcow2_part *p)
 {
 	INIT_WORK(&p->work, part_work);
@@ -203,16 +223,17 @@ static void part_complete(struct kiocb *iocb, long ret)
 {
 	struct qcow2_part *p = container_of(iocb, struct qcow2_part, iocb);
 
-	if (ret == p->iter.bi_size) {
+	if (ret == p->iter.bi_size && !p->ext.layer->crypt) {
 		part_done(p, 0);
+	} else if (ret == p->iter.bi_size) {
+		INIT_WORK(&p->work, part_decrypt);
+		queue_work(p->req->target->crypt_wq, &p->work);
 	} else if (ret == -EAGAIN || ret == -ENOMEM || ret >= 0 ||
 		   (ret == -EOPNOTSUPP && iocb->ki_flags & IOCB_NOWAIT)) {
 		/*
 		 * It would sleep, is short, or a device far below knows no NOWAIT: a
-		 * worker finds out.
+		 * worker finds out, from the start.
 		 */
-		if (ret > 0 && IS_ALIGNED(ret, SECTOR_SIZE))
-			part_advance(p, ret);
 		queue_part(p);
 	} else {
 		part_read_failed(p, ret);
@@ -291,7 +312,7 @@ void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
 /* Can the file take this part without a worker? */
 static bool may_submit(const struct qcow2_part *p, const struct iov_iter *to, bool may_sleep)
 {
-	const struct qcow2_file *f = &p->ext.layer->file;
+	const struct qcow2_file *f = p->ext.layer->data;
 
 	return p->ext.type == QCOW2_CLUSTER_NORMAL && f->direct &&
 	       (may_sleep || f->inline_reads) &&
@@ -310,7 +331,7 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 		this_cpu_inc(t->stats->file_reads);
 	qcow2_part_iter(p, ITER_DEST, &to);
 	if (may_submit(p, &to, may_sleep))
-		qcow2_file_submit_read(&p->ext.layer->file, &p->iocb, &to, p->ext.host_off,
+		qcow2_file_submit_read(p->ext.layer->data, &p->iocb, &to, p->ext.host_off,
 				       !may_sleep);
 	else
 		queue_part(p);
@@ -433,7 +454,7 @@ static int read_extent(struct qcow2_io_target *t, const struct qcow2_extent *ext
 		iov_iter_kvec(&to, ITER_DEST, &kvec, 1, ext->len);
 		return qcow2_compress_read(t->compress, ext, &to);
 	}
-	got = qcow2_file_read(&ext->layer->file, buf, ext->host_off, ext->len);
+	got = qcow2_file_read(ext->layer->data, buf, ext->host_off, ext->len);
 	if (got < 0) {
 		qcow2_layer_err(ext->layer, "guest offset %llu: host offset %llu cannot be read: error %zd\n",
 				off, ext->host_off, got);
@@ -442,6 +463,9 @@ static int read_extent(struct qcow2_io_target *t, const struct qcow2_extent *ext
 	err = got == ext->len ? 0 : check_past_eof(ext->layer, off + got, ext->host_off + got,
 						   ext->len - got);
 	memset(buf + got, 0, ext->len - got);
+	if (!err && ext->layer->crypt)
+		err = qcow2_crypt_buffer(ext->layer->crypt, false, buf, ext->len, off,
+					 ext->host_off);
 	return err;
 }
 

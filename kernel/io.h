@@ -64,6 +64,8 @@ struct qcow2_io_stats {
  * @wq: where requests go on that must sleep.
  * @part_wq: likewise parts: a request may sleep until its parts are done, and must not
  *	have the only worker then.
+ * @crypt_wq: where parts are decrypted, on the CPU that the file's answer came to; NULL where
+ *	no layer is encrypted.
  * @stats: counters.
  * @done: called once for each request, from any context, @err 0 or an errno.
  * @failed: called for the part that failed a request, from any context.
@@ -76,6 +78,7 @@ struct qcow2_io_target {
 	struct qcow2_copies *copies;
 	struct workqueue_struct *wq;
 	struct workqueue_struct *part_wq;
+	struct workqueue_struct *crypt_wq;
 	struct qcow2_io_stats __percpu *stats;
 	void (*done)(struct qcow2_request *req, int err);
 	void (*failed)(struct qcow2_io_target *t, int err, u64 off, unsigned int layer);

@@ -93,6 +93,30 @@ static int check_writable(const struct qcow2_layer *l, const char **why)
 	return 0;
 }
 
+/* A key there must be where the image is encrypted, and nowhere else. */
+static int open_crypt(struct qcow2_layer *l, const struct qcow2_crypt_key *key, const char **why)
+{
+	bool encrypted = l->format == QCOW2BLK_FORMAT_QCOW2 &&
+			 l->h.crypt_method != QCOW2_CRYPT_NONE;
+	struct qcow2_crypt *c;
+
+	if (encrypted != (key->cipher || key->shared)) {
+		*why = encrypted ? "the image is encrypted, and there is no key for it" :
+				   "there is a key for the image, but it is not encrypted";
+		return encrypted ? -ENOKEY : -EINVAL;
+	}
+	if (!encrypted)
+		return 0;
+	c = qcow2_crypt_get(key, l->h.crypt_method == QCOW2_CRYPT_AES, why);
+	if (IS_ERR(c)) {
+		pr_err("%s: layer %u (%pD): cipher %s: %s: error %ld\n", l->name, l->index,
+		       l->file.filp, key->cipher, *why, PTR_ERR(c));
+		return PTR_ERR(c);
+	}
+	l->crypt = c;
+	return 0;
+}
+
 static int open_format(struct qcow2_layer *l, const char **why)
 {
 	int err;
@@ -124,7 +148,7 @@ static int open_format(struct qcow2_layer *l, const char **why)
 struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 				     struct file *filp, enum qcow2blk_format format,
 				     enum qcow2blk_direct_io mode, bool writable,
-				     const char **why)
+				     const struct qcow2_crypt_key *key, const char **why)
 {
 	struct qcow2_layer *l = kzalloc(sizeof(*l), GFP_KERNEL);
 	int err;
@@ -136,11 +160,12 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 	strscpy(l->name, name, sizeof(l->name));
 	l->index = index;
 	l->format = format;
+	l->data = &l->file;
 	ratelimit_state_init(&l->log_rate, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
 	err = qcow2_file_open(&l->file, filp, mode, writable, why);
 	if (err)
 		goto free;
-	err = open_format(l, why);
+	err = open_format(l, why) ?: open_crypt(l, key, why);
 	if (!err)
 		return l;
 
@@ -161,12 +186,34 @@ void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u
 	l->size = size;
 }
 
+int qcow2_layer_open_data(struct qcow2_layer *l, struct file *filp,
+			  enum qcow2blk_direct_io mode, const char **why)
+{
+	bool has = l->format == QCOW2BLK_FORMAT_QCOW2 && qcow2_has_data_file(&l->h);
+	int err;
+
+	if (has != !!filp) {
+		*why = has ? "the image has an external data file, which was not given" :
+			     "a data file was given, but the image has none";
+		return -EINVAL;
+	}
+	if (!filp)
+		return 0;
+	err = qcow2_file_open(&l->data_file, filp, mode, l->file.writable, why);
+	if (!err)
+		l->data = &l->data_file;
+	return err;
+}
+
 void qcow2_layer_close(struct qcow2_layer *l)
 {
 	if (l->writable)
 		qcow2_layer_end_writing(l);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		qcow2_map_close(&l->map);
+	qcow2_crypt_put(l->crypt);
+	if (qcow2_layer_has_data_file(l))
+		qcow2_file_close(&l->data_file);
 	qcow2_file_close(&l->file);
 	kfree(l);
 }

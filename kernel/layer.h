@@ -8,6 +8,7 @@
 #include <linux/ratelimit.h>
 
 #include "claim.h"
+#include "crypt.h"
 #include "map.h"
 
 struct qcow2_layer;
@@ -25,10 +26,13 @@ struct qcow2_layer_ops {
  * @name: of the device, for log lines.
  * @index: position in the chain, 0 is the top.
  * @file: the image file.
+ * @data_file: the external data file, where the image has one.
+ * @data: where data lie: one of these two.
  * @format: qcow2 or raw.
  * @size: bytes, a multiple of 512. A raw file's last sector is padded with zeros.
  * @h: the header, qcow2 only.
  * @map: the mapping, qcow2 only.
+ * @crypt: how its data clusters are encrypted; NULL: they are not.
  * @log_rate: of qcow2_layer_err().
  *
  * For a layer that is written:
@@ -42,7 +46,7 @@ struct qcow2_layer_ops {
  * @alloc: free space.
  * @overlap: where metadata lie.
  * @claims: guest subclusters whose mapping is being changed.
- * @autoclear: autoclear feature bits that must be cleared before the first write.
+ * @autoclear: there are autoclear feature bits to be cleared before the first write.
  * @autoclear_lock: held meanwhile.
  *
  * Constant while attached, but for what the parts keep behind their own locks.
@@ -51,10 +55,13 @@ struct qcow2_layer {
 	char name[16];
 	unsigned int index;
 	struct qcow2_file file;
+	struct qcow2_file data_file;
+	struct qcow2_file *data;
 	enum qcow2blk_format format;
 	u64 size;
 	struct qcow2_header h;
 	struct qcow2_map map;
+	struct qcow2_crypt *crypt;
 	struct ratelimit_state log_rate;
 
 	bool writable;
@@ -88,6 +95,7 @@ struct qcow2_chain {
  * @format: what it is. Never guessed.
  * @mode: whether to use direct I/O.
  * @writable: it will be written.
+ * @key: for an encrypted image.
  * @why: (out) a sentence, constant, on error.
  *
  * Parses and checks the header, refuses features that are not supported. The tables
@@ -97,7 +105,7 @@ struct qcow2_chain {
 struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
 				     struct file *filp, enum qcow2blk_format format,
 				     enum qcow2blk_direct_io mode, bool writable,
-				     const char **why);
+				     const struct qcow2_crypt_key *key, const char **why);
 
 /**
  * qcow2_layer_show() - let the layer be what a snapshot of it is
@@ -106,6 +114,18 @@ struct qcow2_layer *qcow2_layer_open(const char *name, unsigned int index,
  * Context: any.
  */
 void qcow2_layer_show(struct qcow2_layer *l, u64 l1_table_offset, u32 l1_size, u64 size);
+
+/**
+ * qcow2_layer_open_data() - take an image's external data file into use
+ * @l: open.
+ * @filp: the file, or NULL where there is none: it is an error for an image that has one.
+ *	Its reference is taken over on success only.
+ * @mode: whether to use direct I/O.
+ * @why: (out) a sentence, constant, on error.
+ * It will be written if the image is. Context: may sleep. Return: 0 or an errno.
+ */
+int qcow2_layer_open_data(struct qcow2_layer *l, struct file *filp,
+			  enum qcow2blk_direct_io mode, const char **why);
 
 /**
  * qcow2_layer_make_writable() - get ready for writes
@@ -162,6 +182,12 @@ static inline void qcow2_layer_leave(struct qcow2_layer *l, int gen)
 		return;
 	__acquire(&l->alloc.gen);
 	srcu_up_read(&l->alloc.gen, gen);
+}
+
+/** qcow2_layer_has_data_file() - do its data lie in a file of their own? */
+static inline bool qcow2_layer_has_data_file(const struct qcow2_layer *l)
+{
+	return l->data != &l->file;
 }
 
 /** qcow2_layer_close() - close the file and free the layer. Context: may sleep. */

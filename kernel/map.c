@@ -116,6 +116,7 @@ static int decode_entry(const struct qcow2_header *h, const struct qcow2_slice *
 	/* In place, or not? */
 	if (!err && for_write) {
 		c->compressed = false;
+		c->mapped = c->copied;
 		c->host_off = c->copied ? c->host_off : 0;
 		c->alloc = c->copied ? c->alloc : 0;
 		c->zero = 0;
@@ -241,7 +242,8 @@ static int map_run(struct qcow2_map *m, const struct qcow2_slice *s, const struc
 	int err;
 
 	if (s) {
-		err = decode_entry(h, s, p->idx, for_write, &c, fault);
+		err = decode_entry(h, s, p->idx, for_write, &c, fault) ?:
+		      qcow2_check_place(h, &c, round_down(off, (u64)h->cluster_size), fault);
 		if (err)
 			return err;
 	}
@@ -424,6 +426,7 @@ int qcow2_map_hold(struct qcow2_map *m, u64 cluster, bool create, struct qcow2_p
 	if (err)
 		return err;
 	p->slice = qcow2_cache_get(&m->cache, spot.slice_off);
+	p->cluster = cluster;
 	p->idx = spot.idx;
 	p->left = spot.left;
 	return PTR_ERR_OR_ZERO(p->slice);
@@ -437,7 +440,8 @@ void qcow2_map_put(struct qcow2_place *p)
 int qcow2_map_entry(const struct qcow2_map *m, const struct qcow2_place *p, u32 i,
 		    struct qcow2_cluster *c, struct qcow2_fault *fault)
 {
-	return qcow2_l2_decode(m->h, load_entry(m->h, p->slice, p->idx + i), c, fault);
+	return qcow2_l2_decode(m->h, load_entry(m->h, p->slice, p->idx + i), c, fault) ?:
+	       qcow2_check_place(m->h, c, (p->cluster + i) << m->h->cluster_bits, fault);
 }
 
 /* Under the cache's lock; lookups see all of the new entry, or all of the old one. */
@@ -470,6 +474,7 @@ void qcow2_map_publish(struct qcow2_map *m, const struct qcow2_place *p, u32 fir
 		begin = max(first, i * n) - i * n;
 		mask = qcow2_subcluster_mask(begin, min(end - i * n, n));
 		c.compressed = false;
+		c.mapped = true;
 		c.copied = true;
 		c.host_off = host_off;
 		c.alloc |= mask;

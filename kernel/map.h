@@ -65,11 +65,13 @@ struct qcow2_map {
 /**
  * struct qcow2_place - a place in an L2 table, to look at entries and change them
  * @slice: held.
+ * @cluster: guest cluster of the first entry of interest.
  * @idx: the first entry of interest, in the slice.
  * @left: entries from there to the slice's end.
  */
 struct qcow2_place {
 	struct qcow2_slice *slice;
+	u64 cluster;
 	u32 idx;
 	u32 left;
 };

@@ -29,12 +29,16 @@
  * @QCOW2_MUTANT_AUTOCLEAR_LATE: autoclear bits are cleared after the first write.
  * @QCOW2_MUTANT_STALE_AS_ZERO: reused space counts as reading zeros.
  * @QCOW2_MUTANT_FAST_OVER_DATA: one fsync also for entries that hide older data.
+ * @QCOW2_MUTANT_FAST_ENCRYPTED: one fsync also for clusters that are encrypted.
  * @QCOW2_MUTANT_SUBCLUSTER_FAST: one fsync also for more subclusters of a cluster.
  * @QCOW2_MUTANT_PART_CLAIMED: who discards claims no more than the subclusters that go.
  * @QCOW2_MUTANT_SWITCH_EARLY: the header names new roots before what they reach is durable.
  * @QCOW2_MUTANT_SWITCH_PUNCHED: space of the old tables is punched out before that.
  * @QCOW2_MUTANT_SWITCH_UNSYNCED: that is over when the header is written, not durable.
  * @QCOW2_MUTANT_STILL_COPIED: entries that a snapshot shares say COPIED.
+ * @QCOW2_MUTANT_NO_DATA_SYNC: an external data file is never synced.
+ * @QCOW2_MUTANT_DATA_AS_ZERO: what an external data file holds counts as zeros.
+ * @QCOW2_MUTANT_RAW_BY_ENTRY: zeros are a matter of entries for a raw data file, too.
  * @QCOW2_MUTANT_TAIL_SHOWN: a larger disk shows what was behind its old end in the last cluster.
  * @QCOW2_MUTANT_BACKING_SHOWN: likewise what the backing file has there.
  */
@@ -56,12 +60,16 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_AUTOCLEAR_LATE,
 	QCOW2_MUTANT_STALE_AS_ZERO,
 	QCOW2_MUTANT_FAST_OVER_DATA,
+	QCOW2_MUTANT_FAST_ENCRYPTED,
 	QCOW2_MUTANT_SUBCLUSTER_FAST,
 	QCOW2_MUTANT_PART_CLAIMED,
 	QCOW2_MUTANT_SWITCH_EARLY,
 	QCOW2_MUTANT_SWITCH_PUNCHED,
 	QCOW2_MUTANT_SWITCH_UNSYNCED,
 	QCOW2_MUTANT_STILL_COPIED,
+	QCOW2_MUTANT_NO_DATA_SYNC,
+	QCOW2_MUTANT_DATA_AS_ZERO,
+	QCOW2_MUTANT_RAW_BY_ENTRY,
 	QCOW2_MUTANT_TAIL_SHOWN,
 	QCOW2_MUTANT_BACKING_SHOWN,
 	QCOW2_NR_MUTANTS

@@ -9,6 +9,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/capability.h>
+#include <linux/crypto.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -66,6 +67,10 @@ static const struct nla_policy attach_policy[] = {
 static const struct nla_policy layer_policy[] = {
 	[QCOW2BLK_A_LAYER_FD]	  = { .type = NLA_U32 },
 	[QCOW2BLK_A_LAYER_FORMAT] = NLA_POLICY_MAX(NLA_U8, QCOW2BLK_FORMAT_RAW),
+	[QCOW2BLK_A_LAYER_CIPHER] = { .type = NLA_NUL_STRING, .len = CRYPTO_MAX_ALG_NAME - 1 },
+	[QCOW2BLK_A_LAYER_IV]	  = NLA_POLICY_MAX(NLA_U8, QCOW2BLK_IV_PLAIN),
+	[QCOW2BLK_A_LAYER_KEY]	  = { .type = NLA_BINARY, .len = QCOW2BLK_MAX_KEY },
+	[QCOW2BLK_A_LAYER_DATA_FD] = { .type = NLA_U32 },
 };
 
 #define LAYER_POLICY_MAX	(ARRAY_SIZE(layer_policy) - 1)
@@ -85,13 +90,38 @@ static void blame(struct genl_info *info, const struct nlattr *nla, const char *
 	NL_SET_BAD_ATTR(info->extack, nla);
 }
 
+static int put_path(struct sk_buff *msg, int type, const struct qcow2_file *f, char *buf)
+{
+	char *path = file_path(f->filp, buf, PATH_MAX);
+
+	return IS_ERR(path) ? 0 : nla_put_string(msg, type, path);
+}
+
+/* What a layer has of its own for its data. */
+static int put_data_file(struct sk_buff *msg, const struct qcow2_layer *l, bool with_path,
+			 char *buf)
+{
+	struct kstat stat;
+	int err;
+
+	if (!qcow2_layer_has_data_file(l))
+		return 0;
+	err = vfs_getattr(&l->data->filp->f_path, &stat, STATX_INO, AT_STATX_DONT_SYNC);
+	if (err)
+		return err;
+	if ((with_path && put_path(msg, QCOW2BLK_A_LAYER_DATA_PATH, l->data, buf)) ||
+	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DATA_DEV, new_encode_dev(stat.dev)) ||
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_DATA_INO, stat.ino, QCOW2BLK_A_LAYER_PAD))
+		return -EMSGSIZE;
+	return 0;
+}
+
 static int put_layer(struct sk_buff *msg, const struct qcow2_layer *l, bool with_path,
 		     char *buf)
 {
 	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_LAYER);
 	bool qcow2 = l->format == QCOW2BLK_FORMAT_QCOW2;
 	struct kstat stat;
-	char *path;
 	int err;
 
 	if (!nest)
@@ -103,20 +133,19 @@ static int put_layer(struct sk_buff *msg, const struct qcow2_layer *l, bool with
 	err = vfs_getattr(&l->file.filp->f_path, &stat, STATX_INO, AT_STATX_DONT_SYNC);
 	if (err)
 		return err;
-	if (with_path) {
-		path = file_path(l->file.filp, buf, PATH_MAX);
-		if (!IS_ERR(path) && nla_put_string(msg, QCOW2BLK_A_LAYER_PATH, path))
-			return -EMSGSIZE;
-	}
-	if (nla_put_u8(msg, QCOW2BLK_A_LAYER_FORMAT, l->format) ||
+	if ((with_path && put_path(msg, QCOW2BLK_A_LAYER_PATH, &l->file, buf)) ||
+	    nla_put_u8(msg, QCOW2BLK_A_LAYER_FORMAT, l->format) ||
 	    nla_put_u32(msg, QCOW2BLK_A_LAYER_DEV, new_encode_dev(stat.dev)) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_INO, stat.ino, QCOW2BLK_A_LAYER_PAD) ||
 	    nla_put_u8(msg, QCOW2BLK_A_LAYER_DIRECT_IO, l->file.direct) ||
 	    nla_put_u32(msg, QCOW2BLK_A_LAYER_CLUSTER_SIZE, qcow2 ? l->h.cluster_size : 0) ||
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_LAYER_SIZE, l->size, QCOW2BLK_A_LAYER_PAD))
 		return -EMSGSIZE;
+	err = put_data_file(msg, l, with_path, buf);
+	if (!err && l->crypt)
+		err = nla_put_string(msg, QCOW2BLK_A_LAYER_CIPHER, qcow2_crypt_cipher(l->crypt));
 	nla_nest_end(msg, nest);
-	return 0;
+	return err;
 }
 
 static int put_layers(struct sk_buff *msg, const struct qcow2_chain *chain, bool with_paths)
@@ -175,7 +204,8 @@ static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
 		stat[QCOW2BLK_A_STAT_ALLOCATIONS] = READ_ONCE(top->alloc.total);
 		stat[QCOW2BLK_A_STAT_COMMITS] = READ_ONCE(top->commit.commits);
 		stat[QCOW2BLK_A_STAT_FAST_COMMITS] = READ_ONCE(top->commit.fast);
-		stat[QCOW2BLK_A_STAT_FSYNCS] = READ_ONCE(top->file.fsyncs);
+		stat[QCOW2BLK_A_STAT_FSYNCS] = READ_ONCE(top->file.fsyncs) +
+					       READ_ONCE(top->data_file.fsyncs);
 	}
 }
 
@@ -225,7 +255,7 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 static struct sk_buff *describe_alone(const struct genl_info *info,
 				      const struct qcow2_device *dev, bool with_paths)
 {
-	size_t room = dev->target.chain.nr * (with_paths ? 1024 : 128) + 1024;
+	size_t room = dev->target.chain.nr * (with_paths ? 1024 : 320) + 1024;
 	struct sk_buff *msg = genlmsg_new(room, GFP_KERNEL);
 
 	if (!msg || !describe_device(msg, info->snd_portid, info->snd_seq, 0, dev, with_paths))
@@ -282,6 +312,37 @@ static int get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
 	return msg->len ?: err;
 }
 
+/* What is pointed to stays in the request; see wipe_keys(). */
+static int parse_key(struct nlattr **tb, struct qcow2_crypt_key *key)
+{
+	struct nlattr *cipher = tb[QCOW2BLK_A_LAYER_CIPHER];
+	struct nlattr *iv = tb[QCOW2BLK_A_LAYER_IV], *bytes = tb[QCOW2BLK_A_LAYER_KEY];
+
+	if (!cipher != !iv || !cipher != !bytes)
+		return -EINVAL;
+	if (cipher) {
+		key->cipher = nla_data(cipher);
+		key->iv = nla_get_u8(iv);
+		key->key = nla_data(bytes);
+		key->len = nla_len(bytes);
+	}
+	return 0;
+}
+
+/* Keys are not left lying in memory, nor sent back with what is said of the request. */
+static void wipe_keys(struct genl_info *info)
+{
+	struct nlattr *layer, *nla;
+	int rem, left;
+
+	if (!info->attrs[QCOW2BLK_A_LAYERS])
+		return;
+	nla_for_each_nested(layer, info->attrs[QCOW2BLK_A_LAYERS], rem)
+		nla_for_each_nested(nla, layer, left)
+			if (nla_type(nla) == QCOW2BLK_A_LAYER_KEY)
+				memzero_explicit(nla_data(nla), nla_len(nla));
+}
+
 static int parse_layer(struct nlattr *nla, struct qcow2_attach *a, struct genl_info *info)
 {
 	struct nlattr *tb[LAYER_POLICY_MAX + 1];
@@ -300,12 +361,22 @@ static int parse_layer(struct nlattr *nla, struct qcow2_attach *a, struct genl_i
 		blame(info, nla, "a layer needs a file descriptor and a format");
 		return -EINVAL;
 	}
+	if (parse_key(tb, &a->layers[a->nr].key)) {
+		blame(info, nla, "an encrypted layer needs a cipher, a kind of vector and a key");
+		return -EINVAL;
+	}
+	a->layers[a->nr].format = nla_get_u8(tb[QCOW2BLK_A_LAYER_FORMAT]);
 	a->layers[a->nr].filp = fget(nla_get_u32(tb[QCOW2BLK_A_LAYER_FD]));
-	if (!a->layers[a->nr].filp) {
+	if (a->layers[a->nr].filp && tb[QCOW2BLK_A_LAYER_DATA_FD])
+		a->layers[a->nr].data_filp = fget(nla_get_u32(tb[QCOW2BLK_A_LAYER_DATA_FD]));
+	if (!a->layers[a->nr].filp ||
+	    (tb[QCOW2BLK_A_LAYER_DATA_FD] && !a->layers[a->nr].data_filp)) {
+		if (a->layers[a->nr].filp)
+			fput(a->layers[a->nr].filp);
 		blame(info, nla, "the file descriptor is not open");
 		return -EBADF;
 	}
-	a->layers[a->nr++].format = nla_get_u8(tb[QCOW2BLK_A_LAYER_FORMAT]);
+	a->nr++;
 	return 0;
 }
 
@@ -382,37 +453,46 @@ static int reply_attached(struct genl_info *info, u32 index, u64 size)
 	return genlmsg_reply(msg, info);
 }
 
-static int attach_doit(struct sk_buff *skb, struct genl_info *info)
+/* Return: the device's index, or an error. */
+static int attach_chain(struct genl_info *info, u64 *size)
 {
-	struct qcow2_attach *a;
+	struct qcow2_attach *a = kzalloc(sizeof(*a), GFP_KERNEL);
 	unsigned int i;
-	u64 size;
 	int ret;
 
-	if (!may_change(skb))
-		return -EPERM;
-	a = kzalloc(sizeof(*a), GFP_KERNEL);
 	if (!a)
 		return -ENOMEM;
 	ret = parse_attach(a, info);
 	if (!ret) {
-		ret = qcow2_device_attach(a, &size);
+		ret = qcow2_device_attach(a, size);
 		if (ret < 0)
 			refuse(info, a);
 	}
-	for (i = 0; i < a->nr; i++)
+	for (i = 0; i < a->nr; i++) {
 		if (a->layers[i].filp)
 			fput(a->layers[i].filp);
+		if (a->layers[i].data_filp)
+			fput(a->layers[i].data_filp);
+	}
 	kfree(a);
-	if (ret < 0)
-		return ret;
+	return ret;
+}
+
+static int attach_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	u64 size;
+	int index, err;
+
+	index = may_change(skb) ? attach_chain(info, &size) : -EPERM;
+	wipe_keys(info);
+	if (index < 0)
+		return index;
 
 	/* Nobody would know of a device whose answer got lost. */
-	i = ret;
-	ret = reply_attached(info, i, size);
-	if (ret && qcow2_device_detach(i, true))
-		pr_warn(QCOW2BLK_DISK_NAME "%u: stays, though its attacher was not told\n", i);
-	return ret;
+	err = reply_attached(info, index, size);
+	if (err && qcow2_device_detach(index, true))
+		pr_warn(QCOW2BLK_DISK_NAME "%d: stays, though its attacher was not told\n", index);
+	return err;
 }
 
 static int detach_doit(struct sk_buff *skb, struct genl_info *info)

@@ -51,6 +51,73 @@ static int below_reads_zero(struct resize *r, u64 off, u64 end, bool *zero)
 	return err;
 }
 
+/* --- data -------------------------------------------------------------------------------- */
+
+/* Guest bytes from @r->buf, which does not hold them any longer. @off: guest offset. */
+static int write_data(struct resize *r, u64 off, u64 host_off, u32 len)
+{
+	struct qcow2_layer *l = r->c.l;
+	int err = qcow2_commit_stopped(&l->commit);
+
+	if (!err && l->crypt)
+		err = qcow2_crypt_buffer(l->crypt, true, r->buf, len, off, host_off);
+	return err ?: qcow2_file_write(l->data, r->buf, host_off, len);
+}
+
+/* Where the cluster of a guest offset can lie, anew. */
+static int take_cluster(struct resize *r, u64 off, u64 *host_off)
+{
+	struct qcow2_layer *l = r->c.l;
+	u64 start;
+	int err;
+
+	*host_off = off;
+	if (qcow2_layer_has_data_file(l))
+		return 0;
+	err = qcow2_shadow_take(r->c.s, 1, &start);
+	if (err)
+		return err;
+	*host_off = start << l->h.cluster_bits;
+	/* Not a table. */
+	qcow2_overlap_remove(&l->overlap, *host_off, l->h.cluster_size);
+	return 0;
+}
+
+/* An entry has lost its clusters. */
+static int drop_clusters(struct resize *r, u64 start, u64 nr)
+{
+	if (!nr || qcow2_layer_has_data_file(r->c.l))
+		return 0;
+	return qcow2_shadow_ref(r->c.s, start, nr, -1);
+}
+
+/*
+ * A data file is as long as the disk; what it held behind that was nobody's. A device must be zeroed,
+ * if it has to read as the disk does.
+ */
+static int extend_data_file(struct resize *r)
+{
+	struct qcow2_file *f = r->c.l->data;
+	int err = 0;
+
+	if (!qcow2_layer_has_data_file(r->c.l) || !r->grows)
+		return 0;
+	if (!qcow2_file_regular(f))
+		return qcow2_data_file_is_raw(&r->c.l->h) ?
+		       qcow2_file_punch(f, r->from, r->to - r->from) : 0;
+	if (qcow2_file_size(f) > r->from)
+		err = qcow2_file_truncate(f, r->from);
+	return err ?: qcow2_file_truncate(f, r->to);
+}
+
+/* Nobody needs its end any more; if it stays, it is only space. */
+static void cut_data_file(struct qcow2_layer *l)
+{
+	if (qcow2_layer_has_data_file(l) && qcow2_file_regular(l->data) &&
+	    qcow2_file_size(l->data) > l->size)
+		qcow2_file_truncate(l->data, l->size);
+}
+
 /* --- entries ----------------------------------------------------------------------------- */
 
 /* Put @cluster in place of the entry @i of @r->c.l2. @change: (out) or-ed to. */
@@ -73,8 +140,7 @@ static int clear_entry(struct resize *r, u32 i, u64 off, bool *change)
 	u64 start, nr;
 	int err = qcow2_change_decode(&r->c, i, &cluster, &start, &nr);
 
-	if (!err && nr)
-		err = qcow2_shadow_ref(r->c.s, start, nr, -1);
+	err = err ?: drop_clusters(r, start, nr);
 	if (is_shown(r, off) && !qcow2_is_mutant(BACKING_SHOWN)) {
 		if (h->version < 3)
 			err = err ?: -EOPNOTSUPP;
@@ -85,23 +151,19 @@ static int clear_entry(struct resize *r, u32 i, u64 off, bool *change)
 	return err;
 }
 
-/* Guest bytes, from @r->buf, to where they belong. */
-static int write_data(struct resize *r, u64 host_off, u32 len)
-{
-	return qcow2_commit_write(&r->c.l->commit, r->buf, host_off, len);
-}
-
-/* Zeros for a part of a cluster of our own that nobody can read yet. */
+/* Zeros for a part of a cluster of our own that nobody can read yet: from the old end on. */
 static int zero_in_place(struct resize *r, u64 host_off, u32 len)
 {
 	struct qcow2_layer *l = r->c.l;
 
 	/* A broken entry can point anywhere. */
-	if (qcow2_overlap_hit(&l->overlap, host_off, len) ||
-	    host_off + len > round_up(qcow2_file_size(&l->file), l->h.cluster_size))
+	if (qcow2_layer_has_data_file(l) ? host_off != r->from :
+					   qcow2_overlap_hit(&l->overlap, host_off, len))
+		return -EUCLEAN;
+	if (host_off + len > round_up(qcow2_file_size(l->data), l->h.cluster_size))
 		return -EUCLEAN;
 	memset(r->buf, 0, len);
-	return qcow2_is_mutant(TAIL_SHOWN) ? 0 : write_data(r, host_off, len);
+	return qcow2_is_mutant(TAIL_SHOWN) ? 0 : write_data(r, r->from, host_off, len);
 }
 
 /*
@@ -112,21 +174,18 @@ static int copy_last(struct resize *r, u64 off, struct qcow2_cluster *cluster, u
 {
 	struct qcow2_layer *l = r->c.l;
 	u32 len = r->from - off;
-	u64 start;
+	u64 host_off;
 	int err;
 
-	err = qcow2_io_read_guest(r->t, r->buf, off, len) ?: qcow2_shadow_take(r->c.s, 1, &start);
+	err = qcow2_io_read_guest(r->t, r->buf, off, len) ?: take_cluster(r, off, &host_off);
 	if (err)
 		return err;
-	/* Not a table. */
-	qcow2_overlap_remove(&l->overlap, start << l->h.cluster_bits, l->h.cluster_size);
 	memset(r->buf + len, 0, l->h.cluster_size - len);
-	err = write_data(r, start << l->h.cluster_bits, l->h.cluster_size);
-	if (!err && nr)
-		err = qcow2_shadow_ref(r->c.s, old, nr, -1);
+	err = write_data(r, off, host_off, l->h.cluster_size) ?: drop_clusters(r, old, nr);
 	*cluster = (struct qcow2_cluster) {
+		.mapped = true,
 		.copied = true,
-		.host_off = start << l->h.cluster_bits,
+		.host_off = host_off,
 		.alloc = qcow2_subcluster_mask(0, l->h.subclusters),
 	};
 	return err;
@@ -250,6 +309,10 @@ static int check(struct qcow2_layer *l, u64 size, const char **why)
 	*why = "an L1 table for a disk of this size would be larger than 32 MiB; with larger clusters a larger disk is possible: see qemu-img convert -o cluster_size";
 	if (size > LLONG_MAX || qcow2_map_l1_needed(h, size) > QCOW2_MAX_L1_BYTES / sizeof(__be64))
 		return -EFBIG;
+	*why = "the data file is a block device that is smaller than that; make it larger first";
+	if (!qcow2_file_regular(l->data) && qcow2_layer_has_data_file(l) &&
+	    size > qcow2_file_size(l->data))
+		return -ENOSPC;
 	*why = "the image has persistent bitmaps, which would not fit its new size; qemu-img bitmap --remove takes them away";
 	if (h->bitmaps.len)
 		return -EOPNOTSUPP;
@@ -283,9 +346,11 @@ static int change_tables(struct resize *r, u64 size)
 	if (!r->buf)
 		return -ENOMEM;
 	err = qcow2_change_memory(&r->c, max(needed, h->l1_size)) ?:
+	      extend_data_file(r) ?:
 	      qcow2_change_read(&r->c, r->c.l1, h->l1_table_offset,
 				(size_t)h->l1_size * sizeof(__be64)) ?:
 	      clear_tables(r, r->grows ? needed : h->l1_size) ?:
+	      (qcow2_layer_has_data_file(r->c.l) ? qcow2_file_sync(r->c.l->data) : 0) ?:
 	      qcow2_change_drop_l1(&r->c, h->l1_table_offset, h->l1_size);
 	if (err)
 		return err;
@@ -306,7 +371,11 @@ int qcow2_resize(struct qcow2_shadow *s, struct qcow2_io_target *t, u64 size, co
 	find_range(&r, size);
 	err = qcow2_change_end(&r.c, change_tables(&r, size), why);
 	vfree(r.buf);
-	if (err == -EOPNOTSUPP)
+	if (!err)
+		cut_data_file(l);
+	if (err == -EOPNOTSUPP && qcow2_layer_has_data_file(l))
+		*why = "the data file is a block device that cannot be zeroed";
+	else if (err == -EOPNOTSUPP)
 		*why = "the backing file is larger than the disk, and would show: version 2 has no entries for zeros; see qemu-img amend -o compat=1.1";
 	return err;
 }

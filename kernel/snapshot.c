@@ -400,8 +400,13 @@ int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 	struct qcow2_change *t = &c.tables;
 	struct entry e;
 	u32 i;
-	int err = begin_change(&c, s, l, why);
+	int err;
 
+	if (qcow2_has_data_file(&l->h)) {
+		*why = "an image with an external data file has no snapshots";
+		return -EOPNOTSUPP;
+	}
+	err = begin_change(&c, s, l, why);
 	if (err)
 		return err;
 	*why = "there is a snapshot of this name";

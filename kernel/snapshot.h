@@ -54,8 +54,8 @@ int qcow2_snapshots_have_size(struct qcow2_layer *l, const char **why);
  * @why: (out) a sentence, constant, on error.
  *
  * Its ID is one more than the highest. Its time is now, its VM state is empty.
- * Context: may sleep. Return: 0, -EEXIST, -EOVERFLOW refcounts are too narrow, -ENOSPC,
- * -EFBIG too many snapshots, -EUCLEAN the image contradicts itself, -ENOMEM, -EIO.
+ * Context: may sleep. Return: 0, -EOPNOTSUPP, -EEXIST, -EOVERFLOW refcounts are too narrow,
+ * -ENOSPC, -EFBIG too many snapshots, -EUCLEAN the image contradicts itself, -ENOMEM, -EIO.
  */
 int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
 			  const char **why);

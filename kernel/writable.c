@@ -81,9 +81,15 @@ void qcow2_layer_corrupt(struct qcow2_layer *l, u64 off, const char *why)
 	qcow2_commit_stop(&l->commit, -EUCLEAN);
 }
 
+/* Bits that stay true: we see to what they promise. */
+static u64 kept_autoclear(const struct qcow2_layer *l)
+{
+	return qcow2_data_file_is_raw(&l->h) ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
+}
+
 int qcow2_layer_begin_writing(struct qcow2_layer *l)
 {
-	__be64 none = 0;
+	__be64 kept = cpu_to_be64(l->h.autoclear_features & kept_autoclear(l));
 	int err = qcow2_commit_stopped(&l->commit);
 
 	if (err || !READ_ONCE(l->autoclear) || qcow2_is_mutant(AUTOCLEAR_LATE))
@@ -92,7 +98,7 @@ int qcow2_layer_begin_writing(struct qcow2_layer *l)
 	if (l->autoclear)
 		err = qcow2_commit_header(&l->commit,
 					  offsetof(struct qcow2_disk_header, autoclear_features),
-					  &none, sizeof(none));
+					  &kept, sizeof(kept));
 	if (!err)
 		WRITE_ONCE(l->autoclear, false);
 	mutex_unlock(&l->autoclear_lock);
@@ -146,6 +152,7 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 	err = qcow2_overlap_add(&l->overlap, 0, 1) ?:
 	      qcow2_overlap_add(&l->overlap, l->h.l1_table_offset,
 				(u64)l->h.l1_size * sizeof(__be64)) ?:
+	      qcow2_overlap_add(&l->overlap, l->h.crypto_off, l->h.crypto_len) ?:
 	      protect_refcounts(l, fault) ?:
 	      qcow2_map_make_writable(&l->map, &l->alloc, &l->overlap, fault);
 	if (err == -EINVAL && fault->sentence)
@@ -171,14 +178,14 @@ static int make_qcow2_writable(struct qcow2_layer *l, const char **why)
 
 	err = qcow2_overlap_init(&l->overlap, l->h.cluster_bits,
 				 l->map.l1.nr + min(reftable_entries, 1024U)) ?:
-	      qcow2_commit_init(&l->commit, l->name, &l->file, &l->map.l1, &l->map.cache,
-				&l->refs.cache, &commit_ops) ?:
+	      qcow2_commit_init(&l->commit, l->name, &l->file, l->data, &l->map.l1,
+				&l->map.cache, &l->refs.cache, &commit_ops) ?:
 	      qcow2_refcounts_open(&l->refs, &l->h, &l->file, &l->commit, &l->overlap,
 				   REFS_CACHE_BYTES, why) ?:
 	      qcow2_alloc_init(&l->alloc, l->name, &l->refs, l->discard, &alloc_ops);
 	if (!err)
 		err = protect_metadata(l, &fault, why);
-	l->autoclear = l->h.autoclear_features;
+	l->autoclear = l->h.autoclear_features & ~kept_autoclear(l);
 	return err;
 }
 
@@ -193,7 +200,8 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
 	qcow2_claims_init(&l->claims);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		return make_qcow2_writable(l, why);
-	return qcow2_commit_init(&l->commit, l->name, &l->file, NULL, NULL, NULL, &commit_ops);
+	return qcow2_commit_init(&l->commit, l->name, &l->file, &l->file, NULL, NULL, NULL,
+				 &commit_ops);
 }
 
 int qcow2_layer_finish(struct qcow2_layer *l)

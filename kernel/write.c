@@ -33,17 +33,55 @@ static bool change_cluster(const struct qcow2_request *req, u32 mask, struct qco
 	const struct qcow2_layer *l = qcow2_request_top(req);
 	struct qcow2_cluster old = *c;
 
-	if (!c->host_off && req->target->chain.nr == 1)
+	if (!c->mapped && req->target->chain.nr == 1)
 		return false;
 	c->alloc &= ~mask;
 	if (l->h.version >= 3)
 		c->zero |= mask;
 	if (c->compressed || (!c->alloc && req->op != QCOW2_ZERO_KEEP)) {
 		c->compressed = false;
+		c->mapped = false;
 		c->copied = false;
 		c->host_off = 0;
 	}
-	return c->host_off != old.host_off || c->alloc != old.alloc || c->zero != old.zero;
+	return c->mapped != old.mapped || c->alloc != old.alloc || c->zero != old.zero;
+}
+
+/**
+ * struct unmapped - clusters that have lost their entries
+ * @batch: references to drop.
+ * @off: instead of that: where in the data file they are.
+ * @len: bytes.
+ *
+ * In a data file nobody else's data ever lie there, so their space need not wait for a commit:
+ * what a crash shows is what was discarded, or zeros, whatever the entry says. The claim keeps
+ * those away who would allocate them again.
+ */
+struct unmapped {
+	struct qcow2_free_batch *batch;
+	u64 off;
+	u64 len;
+};
+
+static void punch_data(const struct qcow2_layer *l, struct unmapped *u)
+{
+	if (u->len && l->discard)
+		qcow2_file_punch(l->data, u->off, u->len);
+	u->len = 0;
+}
+
+static void unmap_cluster(struct qcow2_layer *l, struct unmapped *u,
+			  const struct qcow2_cluster *c)
+{
+	if (!qcow2_layer_has_data_file(l)) {
+		qcow2_cow_free_cluster(l, u->batch, c);
+	} else if (c->mapped) {
+		if (u->off + u->len != c->host_off)
+			punch_data(l, u);
+		if (!u->len)
+			u->off = c->host_off;
+		u->len += l->h.cluster_size;
+	}
 }
 
 /* Subclusters @first to @end - 1, counted from a place: those of its @i-th cluster. */
@@ -61,13 +99,13 @@ static u32 mask_in_cluster(const struct qcow2_header *h, u32 i, u32 first, u32 e
 static int change_entries(struct qcow2_request *req, struct qcow2_place *place, u32 first, u32 *end)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
-	struct qcow2_free_batch *batch = qcow2_alloc_batch(&l->alloc);
+	struct unmapped u = { .batch = qcow2_alloc_batch(&l->alloc) };
 	u32 n = l->h.subclusters, all = qcow2_subcluster_mask(0, n), i, mask;
 	struct qcow2_fault fault;
 	struct qcow2_cluster c, old;
 	int err = 0;
 
-	if (!batch)
+	if (!u.batch)
 		return -EBUSY;
 	*end = min(*end, place->left * n);
 	for (i = 0; i * n < *end; i++) {
@@ -81,10 +119,11 @@ static int change_entries(struct qcow2_request *req, struct qcow2_place *place, 
 		if (!change_cluster(req, mask, &c))
 			continue;
 		qcow2_map_set(&l->map, place, i, &c);
-		if (!c.host_off)
-			qcow2_cow_free_cluster(l, batch, &old);
+		if (!c.mapped)
+			unmap_cluster(l, &u, &old);
 	}
-	qcow2_alloc_free(&l->alloc, batch);
+	punch_data(l, &u);
+	qcow2_alloc_free(&l->alloc, u.batch);
 	qcow2_cow_entries_changed(l);
 	return err ? qcow2_cow_bad_entry(l, round_down(req->off, l->h.cluster_size) +
 					 ((u64)i << l->h.cluster_bits), &fault) : 0;
@@ -133,11 +172,20 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	return err;
 }
 
-/* Can zeros be a matter of entries? Version 2 has none for them. */
+/* Must the data file hold zeros where the disk does? */
+static bool has_raw_data(const struct qcow2_layer *l)
+{
+	return qcow2_data_file_is_raw(&l->h) && !qcow2_is_mutant(RAW_BY_ENTRY);
+}
+
+/* Can zeros be a matter of entries? Version 2 has none for them, a raw data file must hold them. */
 static bool has_zero_entries(const struct qcow2_request *req)
 {
-	return qcow2_request_top(req)->h.version >= 3 ||
-	       (req->op == QCOW2_ZERO && req->target->chain.nr == 1);
+	const struct qcow2_layer *l = qcow2_request_top(req);
+
+	if (l->h.version < 3)
+		return req->op == QCOW2_ZERO && req->target->chain.nr == 1;
+	return !has_raw_data(l);
 }
 
 static void skip(struct qcow2_request *req, u64 len)
@@ -202,20 +250,36 @@ static int change_all(struct qcow2_request *req)
 	return err;
 }
 
+/*
+ * A file that reads as the disk does: zeros are made there. A raw data file is one: its entries
+ * stay, and those that say zero have zeros in the file.
+ */
 static int change_raw(struct qcow2_request *req)
 {
-	struct qcow2_file *f = &qcow2_request_top(req)->file;
+	struct qcow2_layer *l = qcow2_request_top(req);
+	u64 off = req->off, end = off + req->left;
 	int err = -EOPNOTSUPP;
 
+	/* Of subclusters, whole ones are given up; the disk's last one counts as whole. */
+	if (req->op == QCOW2_DISCARD && l->format == QCOW2BLK_FORMAT_QCOW2) {
+		off = round_up(off, l->h.subcluster_size);
+		if (end != l->size)
+			end = round_down(end, l->h.subcluster_size);
+		if (off >= end)
+			return 0;
+	}
 	if (req->op == QCOW2_ZERO_KEEP)
-		err = qcow2_file_zero(f, req->off, req->left);
+		err = qcow2_file_zero(l->data, off, end - off);
 	if (err == -EOPNOTSUPP)
-		err = qcow2_file_punch(f, req->off, req->left);
+		err = qcow2_file_punch(l->data, off, end - off);
 	switch (err) {
 	case 0:
 	case -EOPNOTSUPP:
 	case -ENOSPC:
 		return err;
+	case -EINVAL:
+		/* Less than a block of a device. */
+		return -EOPNOTSUPP;
 	default:
 		return err == -EDQUOT ? -ENOSPC : -EIO;
 	}
@@ -231,15 +295,18 @@ static void flush_done(struct qcow2_commit_waiter *w, int err)
 static int serve(struct qcow2_request *req)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
+	bool raw = l->format == QCOW2BLK_FORMAT_RAW;
 	int err = qcow2_layer_begin_writing(l);
 
 	if (err)
 		return err;
 	if (req->op == QCOW2_WRITE)
 		return write_all(req);
-	if (l->format == QCOW2BLK_FORMAT_RAW)
-		return change_raw(req);
-	return change_all(req);
+	if (!raw && !has_raw_data(l))
+		return change_all(req);
+	err = change_raw(req);
+	/* Where nothing can make zeros for us, they are written: into clusters. */
+	return err == -EOPNOTSUPP && !raw && req->op != QCOW2_DISCARD ? change_all(req) : err;
 }
 
 static void write_work(struct work_struct *work)

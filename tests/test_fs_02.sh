@@ -3,7 +3,7 @@
 # Swap on an image, and a process larger than memory: pages come back as they were, nothing waits for
 # itself, nothing is killed. The disk below has its memory beforehand.
 # kernels: uml
-# timeout: 90
+# timeout: 300
 . "$(dirname "$0")/test_common.sh"
 need qemu-img mkswap swapon
 

@@ -13,6 +13,7 @@ cd "$test_dir" || exit 1
 qemu-img create -q -f qcow2 base 1M
 qemu-img create -q -f qcow2 -b base -F qcow2 top
 qemu-img create -q -f raw raw 1M
+qemu-img create -q -f qcow2 -o data_file=data split 1M
 
 # A VM, paused, that has the image as a disk; its monitor ends it.
 vm() {	# FORMAT ro|rw IMAGE
@@ -67,4 +68,5 @@ pairs() {	# FORMAT IMAGE
 }
 pairs qcow2 top
 pairs raw raw
+pairs qcow2 split
 finish

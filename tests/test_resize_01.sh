@@ -50,6 +50,31 @@ make_image() {	# IMAGE OPTIONS [BACKING]
 	qemu-img convert -O raw "$1" "$model"
 }
 
+# The data file is as long as the disk, and if it is raw, reads as it does.
+data_file() {	# OPTIONS [BACKING]
+	scenario "data_file=$test_dir/data,$1" "${@:2}" || return
+	[ "$(size_of "$test_dir/data")" = "$(size_of "$model")" ] || return
+	[[ $1 != *raw* ]] || cmp "$test_dir/data" "$model"
+}
+
+# The rest of the last cluster is zeros for those who decrypt it.
+encrypted() {	# FORMAT
+	local image=$test_dir/crypt.qcow2 device key=encrypt.key-secret=s
+	local qemu=(--object "secret,id=s,data=qcow2blk")
+	local spec="driver=qcow2,file.filename=$image,$key" options="encrypt.format=$1,$key"
+	[ "$1" = aes ] || options+=,encrypt.iter-time=10
+	printf qcow2blk >"$test_dir/key"
+	qemu-img create -q -f qcow2 "${qemu[@]}" -o "$options" "$image" $((2097152 + 3584)) || return
+	qemu+=(--image-opts)
+	qemu-io "${qemu[@]}" -c 'write -q -P 7 1M 1052160' "$spec" &&
+		qemu-img convert "${qemu[@]}" -O raw "$spec" "$model" || return
+	device=$(qcow2ctl attach --key-file "$test_dir/key" --no-partscan "$image") || return
+	resize "$device" +512 && resize "$device" +100K && write "$device" 2150000 50000 9 || return
+	resize "$device" --shrink 2150400 && resize "$device" 4M || return
+	qcow2ctl detach "$device" && qemu-img check -q "${qemu[@]}" "$spec" || return
+	qemu-img convert "${qemu[@]}" -O raw "$spec" "$test_dir/seen" && cmp "$test_dir/seen" "$model"
+}
+
 # Up by a sector, within a cluster, by some; written, down again, and up once more.
 scenario() {	# OPTIONS [BACKING]
 	local image=$test_dir/image.qcow2 device step
@@ -241,6 +266,9 @@ check "over a longer backing file" scenario cluster_size=4096 "$test_dir/long.qc
 check "last clusters that are not written in place" last_cluster cluster_size=65536
 check "VM state behind the end" vm_state
 check "a raw image" raw
+check "a data file" data_file cluster_size=4096
+check "a raw data file" data_file data_file_raw=on
+check "LUKS" encrypted luks
 check "the table cache grows, too" larger_cache
 # The rest is a matter of the format, not of the kernel.
 if [ "${VM_KERNEL:-}" = uml ]; then
@@ -251,6 +279,9 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 		done
 		[[ $options == *bits=1 ]] || check "$options, last clusters" last_cluster "$options"
 	done
+	check "a data file, over a longer backing file" data_file cluster_size=4096 "$test_dir/long.qcow2"
+	check "a data file, subclusters" data_file extended_l2=on "$test_dir/long.raw"
+	check "AES" encrypted aes
 	check "version 2" scenario compat=0.10
 	check "version 2, over short.raw" scenario compat=0.10 "$test_dir/short.raw"
 fi

@@ -20,7 +20,7 @@ run() { store_differ "$1" --ops "${DIFFER_OPS:-$ops}" "${@:2}"; }
 
 share_linked() { mkdir "$VM_SHARE/store" && ln -s "$VM_SHARE/store" "$stores/share"; }
 
-check "vfat is made" store_made vfat 64M 512 mkfs.vfat
+check "vfat is made" store_made vfat 256M 512 mkfs.vfat
 check "images on it" run vfat
 if [ -n "${VM_SHARE:-}" ]; then
 	fs=$(findmnt -n -o FSTYPE -T "$VM_SHARE")

@@ -9,7 +9,7 @@ need mkfs.xfs mkfs.ext4 mkfs.vfat losetup qemu-img
 . "$(dirname "$0")/test_stores.sh"
 
 store_patterns=('zlib-512-raw' 'v2-4096-none' 'zstd-65536-qcow2' 'snapshots-4096-2'
-	'grows-refcount-table' 'zlib-131072-unaligned')
+	'grows-refcount-table' 'zlib-131072-unaligned' 'data-4096-raw')
 run() { store_differ "$1" --ops "${DIFFER_OPS:-300}" --room 1024 "${@:2}"; }
 
 check "tmpfs is made" store_tmpfs 64M

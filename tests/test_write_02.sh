@@ -10,7 +10,9 @@ need mkfs.xfs mkfs.ext4 losetup qemu-img
 
 store_patterns=('zlib-512-raw' 'v2-1024-same' 'zstd-4096-short' 'zlib-16384-unaligned'
 	'v2-65536-none' 'zlib-65536-raw' 'zstd-1048576-qcow2' 'snapshots-512-16' 'snapshots-65536-4'
-	'grows-refcount-table' 'preallocation-falloc' 'extl2-16384-raw' 'extl2-65536-same')
+	'grows-refcount-table' 'preallocation-falloc' 'data-512-raw' 'data-65536-data'
+	'rawdata-4096-none' 'data-2097152-unaligned' 'extl2-16384-raw' 'extl2-65536-same'
+	'extl2data-2097152-unaligned' 'extl2rawdata-65536-none')
 run() { store_differ "$1" --ops "${DIFFER_OPS:-600}" "${@:2}"; }
 
 check "XFS on sectors of 512 bytes is made" store_made xfs-512 600M 512 mkfs.xfs -q -s size=512

@@ -2,6 +2,7 @@
 #include "chain.h"
 #include "command.h"
 #include "device.h"
+#include "key.h"
 #include "module.h"
 #include "nl.h"
 #include "node.h"
@@ -17,6 +18,8 @@
 struct attach_options {
 	struct qcow2_chain_policy policy;
 	struct qcow2_nl_device device;
+	struct qcow2_key_files key_files;
+	struct qcow2_nl_key keys[QCOW2BLK_MAX_LAYERS];
 	const char *image;
 	enum qcow2blk_format format;
 	bool json;
@@ -26,6 +29,8 @@ enum {
 	OPT_BACKING_DIR = 256,
 	OPT_ALLOW_BACKING,
 	OPT_BACKING_FORMAT,
+	OPT_KEY_FILE,
+	OPT_DATA_FILE,
 	OPT_DIRECT_IO,
 	OPT_CACHE_SIZE,
 	OPT_DISCARD,
@@ -42,6 +47,8 @@ static const struct option long_options[] = {
 	{ "backing-dir", required_argument, NULL, OPT_BACKING_DIR },
 	{ "allow-backing", no_argument, NULL, OPT_ALLOW_BACKING },
 	{ "backing-format", required_argument, NULL, OPT_BACKING_FORMAT },
+	{ "key-file", required_argument, NULL, OPT_KEY_FILE },
+	{ "data-file", required_argument, NULL, OPT_DATA_FILE },
 	{ "direct-io", required_argument, NULL, OPT_DIRECT_IO },
 	{ "cache-size", required_argument, NULL, OPT_CACHE_SIZE },
 	{ "discard", required_argument, NULL, OPT_DISCARD },
@@ -81,6 +88,34 @@ static int set_backing_format(struct attach_options *o, const char *value)
 		return bad_value("backing-format", value,
 				 "LAYER=qcow2 or LAYER=raw; LAYER 1 is the image's backing file, 2 that one's");
 	o->policy.backing_format[layer] = format;
+	return 0;
+}
+
+static int set_key_file(struct attach_options *o, const char *value)
+{
+	if (!qcow2_key_files_add(&o->key_files, value))
+		return bad_value("key-file", value,
+				 "FILE or LAYER=FILE, each layer once; LAYER 0 is the image, 1 its backing file");
+	return 0;
+}
+
+/* FILE is the image's, LAYER=FILE that of a backing file. */
+static int set_data_file(struct attach_options *o, const char *value)
+{
+	unsigned long layer = 0;
+	const char *file = value;
+	char *end;
+
+	if (value[0] >= '0' && value[0] <= '9') {
+		layer = strtoul(value, &end, 10);
+		if (*end == '=')
+			file = end + 1;
+		else
+			layer = 0;
+	}
+	if (!*file || layer >= QCOW2BLK_MAX_LAYERS)
+		return bad_value("data-file", value, "FILE, or LAYER=FILE for a backing file");
+	o->policy.data_file[layer] = file;
 	return 0;
 }
 
@@ -139,6 +174,10 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 		return 0;
 	case OPT_BACKING_FORMAT:
 		return set_backing_format(o, value);
+	case OPT_KEY_FILE:
+		return set_key_file(o, value);
+	case OPT_DATA_FILE:
+		return set_data_file(o, value);
 	case OPT_DIRECT_IO:
 		return set_direct_io(o, value);
 	case OPT_CACHE_SIZE:
@@ -187,17 +226,21 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 	return 0;
 }
 
-static int check_backing_formats(const struct qcow2_chain *chain,
-				 const struct qcow2_chain_policy *policy,
-				 struct qcow2_error *err)
+/* Options for layers that there are not. */
+static int check_layers(const struct qcow2_chain *chain, const struct qcow2_chain_policy *policy,
+			struct qcow2_error *err)
 {
+	bool format;
 	unsigned int i;
 
-	for (i = chain->depth; i < QCOW2BLK_MAX_LAYERS; i++)
-		if (policy->backing_format[i] != QCOW2_CHAIN_FORMAT_UNKNOWN)
+	for (i = chain->depth; i < QCOW2BLK_MAX_LAYERS; i++) {
+		format = policy->backing_format[i] != QCOW2_CHAIN_FORMAT_UNKNOWN;
+		if (format || policy->data_file[i])
 			return qcow2_error_set(err, QCOW2_EXIT_USAGE, chain->layer[0].name,
-					       "there is no layer %u, as --backing-format says: the last one is %u",
-					       i, chain->depth - 1);
+					       "there is no layer %u, as --%s says: the last one is %u",
+					       i, format ? "backing-format" : "data-file",
+					       chain->depth - 1);
+	}
 	return 0;
 }
 
@@ -237,12 +280,17 @@ static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 		return ret;
 	ret = qcow2_chain_open_top(chain, o->image, o->format, &o->policy, err) ?:
 	      qcow2_chain_open_backing(chain, &o->policy, err) ?:
-	      check_backing_formats(chain, &o->policy, err);
+	      check_layers(chain, &o->policy, err) ?:
+	      qcow2_key_check(chain, &o->key_files, err);
 	o->device.nr_layers = chain->depth;
 	for (i = 0; i < chain->depth; i++) {
 		o->device.layers[i].fd = chain->layer[i].fd;
+		o->device.layers[i].has_data = chain->layer[i].data;
+		if (chain->layer[i].data)
+			o->device.layers[i].data_fd = chain->layer[i].data->fd;
 		o->device.layers[i].format = chain->layer[i].format;
 		o->device.layers[i].name = chain->layer[i].name;
+		o->device.layers[i].key = &o->keys[i];
 	}
 	return ret;
 }
@@ -269,7 +317,8 @@ static int check_stack(const struct qcow2_chain *chain, const struct qcow2_layer
 	unsigned int i;
 
 	for (i = 0; i < chain->depth; i++)
-		if (qcow2_device_has(device, &chain->layer[i].st))
+		if (qcow2_device_has(device, &chain->layer[i].st) ||
+		    (chain->layer[i].data && qcow2_device_has(device, &chain->layer[i].data->st)))
 			return qcow2_error_set(err, QCOW2_EXIT_FAILED, on->name,
 					       "it is stored on %s, which is made of %s of the same chain; move it",
 					       qcow2_node_path(device->index, path),
@@ -277,24 +326,32 @@ static int check_stack(const struct qcow2_chain *chain, const struct qcow2_layer
 	return 0;
 }
 
+/* Likewise of a file, which may be none of ours. */
+static int check_file(const struct qcow2_chain *chain, const struct qcow2_layer *file,
+		      struct qcow2_devices *devices, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	int index, ret = 0;
+
+	if (!file || !qcow2_node_is_on(S_ISBLK(file->st.st_mode) ? file->st.st_rdev :
+				       file->st.st_dev, &index))
+		return 0;
+	if (!devices->nl)
+		ret = qcow2_devices_read(devices, err);
+	device = qcow2_devices_by_index(devices, index);
+	return ret || !device ? ret : check_stack(chain, file, device, err);
+}
+
 /* A layer that is stored on a device of its own chain is refused. */
 static int check_stacks(const struct qcow2_chain *chain, struct qcow2_error *err)
 {
-	const struct qcow2_nl_device *device;
 	struct qcow2_devices devices = { };
 	const struct qcow2_layer *layer;
-	int index, ret = 0;
+	int ret = 0;
 
-	for (layer = chain->layer; layer < chain->layer + chain->depth && !ret; layer++) {
-		if (!qcow2_node_is_on(S_ISBLK(layer->st.st_mode) ? layer->st.st_rdev :
-				      layer->st.st_dev, &index))
-			continue;
-		if (!devices.nl)
-			ret = qcow2_devices_read(&devices, err);
-		device = qcow2_devices_by_index(&devices, index);
-		if (!ret && device)
-			ret = check_stack(chain, layer, device, err);
-	}
+	for (layer = chain->layer; layer < chain->layer + chain->depth && !ret; layer++)
+		ret = check_file(chain, layer, &devices, err) ?:
+		      check_file(chain, layer->data, &devices, err);
 	qcow2_devices_free(&devices);
 	return ret;
 }
@@ -372,7 +429,9 @@ static int attach(struct attach_options *o, struct qcow2_error *err)
 	int ret;
 
 	ret = open_chain(o, &chain, err) ?: check_stacks(&chain, err) ?: open_kernel(&nl, err) ?:
+	      qcow2_key_unlock(&chain, &o->key_files, o->keys, err) ?:
 	      qcow2_nl_attach(nl, &o->device, err);
+	explicit_bzero(o->keys, sizeof(o->keys));
 	if (!ret) {
 		ret = make_usable(o, since, err) ?: tell(o, err);
 		if (ret)
@@ -426,6 +485,12 @@ const struct qcow2_command qcow2_command_attach = {
 		"  --backing-format LAYER=FORMAT\n"
 		"                           format of a backing file that its overlay does not\n"
 		"                           name; LAYER 1 is the image's backing file\n"
+		"  --key-file FILE          the passphrase of an encrypted image is the content of FILE;\n"
+		"                           - is standard input; else it is asked for on the terminal\n"
+		"  --key-file LAYER=FILE    likewise of a backing file, or, LAYER 0, of the image\n"
+		"  --data-file [LAYER=]FILE the file that holds the data of an image with an external\n"
+		"                           data file, where the image does not name it, or another\n"
+		"                           than that; a name in an image is relative to the image\n"
 		"  --direct-io auto|on|off  read image files past the page cache: where possible\n"
 		"                           (the default), always or fail, never\n"
 		"  --cache-size SIZE        bytes of table cache; K, M, G, T for powers of 1024;\n"

@@ -109,17 +109,27 @@ static int real_path(int fd, struct qcow2_layer *layer, struct qcow2_error *err)
 	return 0;
 }
 
+/* What a file is to the chain. */
+enum kind { IS_TOP, IS_BACKING, IS_DATA };
+
+static const char *const kind_names[] = {
+	[IS_TOP] = "image",
+	[IS_BACKING] = "backing file",
+	[IS_DATA] = "data file",
+};
+
 /* Find the file and tell what it is. Nothing is opened yet: see O_PATH. */
-static int look_up(struct qcow2_layer *layer, bool is_top, struct qcow2_error *err)
+static int look_up(struct qcow2_layer *layer, enum kind kind, struct qcow2_error *err)
 {
 	int fd = open(layer->name, O_PATH | O_CLOEXEC);
-	int ret;
+	int ret, usage;
 
-	if (fd < 0)
-		return qcow2_error_set(err, is_top && (errno == ENOENT || errno == ENOTDIR) ?
-				       QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
-				       layer->name, "cannot open the %s: %s",
-				       is_top ? "image" : "backing file", strerror(errno));
+	if (fd < 0) {
+		usage = kind == IS_TOP && (errno == ENOENT || errno == ENOTDIR);
+		return qcow2_error_set(err, usage ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+				       layer->name, "cannot open the %s: %s", kind_names[kind],
+				       strerror(errno));
+	}
 	if (fstat(fd, &layer->st))
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name, "cannot stat it: %s",
 				      strerror(errno));
@@ -214,7 +224,9 @@ static bool is_below(const char *path, const char *dir, size_t dir_len)
 	return !strncmp(path, dir, dir_len) && path[dir_len] == '/';
 }
 
+/* @owner: the name of the image that names @layer. */
 static int check_place(const struct qcow2_chain *chain, const struct qcow2_layer *layer,
+		       enum kind kind, const char *owner,
 		       const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
 	const char *top = chain->layer[0].path;
@@ -226,9 +238,9 @@ static int check_place(const struct qcow2_chain *chain, const struct qcow2_layer
 		if (is_below(layer->path, policy->backing_dirs[i],
 			     strlen(policy->backing_dirs[i])))
 			return 0;
-	return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer[-1].name,
-			       "the backing file %s lies outside the image's directory; --backing-dir %.*s allows that, --allow-backing any place",
-			       layer->path,
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, owner,
+			       "the %s %s lies outside the image's directory; --backing-dir %.*s allows that, --allow-backing any place",
+			       kind_names[kind], layer->path,
 			       (int)(strrchr(layer->path, '/') - layer->path ?: 1), layer->path);
 }
 
@@ -249,6 +261,21 @@ static int check_new(const struct qcow2_chain *chain, const struct qcow2_layer *
 			return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer[-1].name,
 					       "the backing file %s is already in the chain, as layers %u and %u; the chain is a loop or names a file twice: qemu-img rebase -u mends it",
 					       layer->name, i, idx);
+	return 0;
+}
+
+/* Is a file, an image or one with data, a data file of the chain, or the other way round? */
+static int check_data_new(const struct qcow2_chain *chain, const struct qcow2_layer *layer,
+			  bool is_data, struct qcow2_error *err)
+{
+	const struct qcow2_layer *other = chain->layer;
+
+	for (; other < chain->layer + chain->depth; other++)
+		if ((is_data && is_same(&other->st, &layer->st)) ||
+		    (other->data && is_same(&other->data->st, &layer->st)))
+			return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+					       "this file is already in the chain, as %s or its data file",
+					       other->name);
 	return 0;
 }
 
@@ -283,20 +310,116 @@ static int read_header(struct qcow2_layer *layer, bool writable,
 	if (!ret)
 		ret = qcow2_image_string(&layer->image, &h->backing_format, layer->name,
 					 "backing file format", &layer->backing_format, err);
+	if (!ret)
+		ret = qcow2_image_string(&layer->image, &h->data_file, layer->name,
+					 "data file name", &layer->data_name, err);
 	return ret;
 }
 
-static void drop_last(struct qcow2_chain *chain)
+static void free_layer(struct qcow2_layer *layer)
 {
-	struct qcow2_layer *layer = &chain->layer[--chain->depth];
-
+	if (layer->data)
+		free_layer(layer->data);
+	free(layer->data);
 	if (layer->fd >= 0)
 		close(layer->fd);
 	free(layer->name);
 	free(layer->path);
 	free(layer->backing_name);
 	free(layer->backing_format);
+	free(layer->data_name);
 	qcow2_image_free(&layer->image);
+}
+
+static void drop_last(struct qcow2_chain *chain)
+{
+	free_layer(&chain->layer[--chain->depth]);
+}
+
+/* As QEMU does: a colon before the first slash. */
+static bool has_protocol(const char *name)
+{
+	return name[strcspn(name, ":/")] == ':';
+}
+
+/* Where a file is that @layer calls @name. @remedy: against a name that is no path. */
+static int name_path(const struct qcow2_layer *layer, const char *name, enum kind kind,
+		     const char *remedy, char **path, struct qcow2_error *err)
+{
+	const char *slash = strrchr(layer->name, '/');
+	int dir_len = slash ? slash + 1 - layer->name : 0;
+
+	*path = NULL;
+	/* QEMU drops the prefix "file:"; what follows is not joined with a directory. */
+	if (!strncmp(name, "file:/", 6))
+		name += 5;
+	if (has_protocol(name))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "the %s %s is not named by a plain path (%.*s names are refused); %s",
+				       kind_names[kind], name, (int)strcspn(name, ":") + 1, name,
+				       remedy);
+	if (name[0] == '/')
+		dir_len = 0;
+	if (asprintf(path, "%.*s%s", dir_len, layer->name, name) < 0)
+		qcow2_error_nomem();
+	return 0;
+}
+
+/* The name of a layer's data file: what the user says, or else the image. */
+static int data_path(const struct qcow2_layer *layer, const char *given, char **path,
+		     struct qcow2_error *err)
+{
+	if (!given && !layer->data_name)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "its data lie in an external data file that it does not name; give it: --data-file FILE");
+	if (!given)
+		return name_path(layer, layer->data_name, IS_DATA, "--data-file FILE names another",
+				 path, err);
+	*path = strdup(given);
+	if (!*path)
+		qcow2_error_nomem();
+	return 0;
+}
+
+/* What open_data() has made room for. */
+static int fill_data(struct qcow2_chain *chain, struct qcow2_layer *data, bool writable,
+		     const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	const struct qcow2_layer *layer = &chain->layer[chain->depth - 1];
+	const char *given = policy->data_file[chain->depth - 1];
+	int ret;
+
+	ret = data_path(layer, given, &data->name, err) ?: look_up(data, IS_DATA, err);
+	if (!ret && !given)
+		ret = check_place(chain, data, IS_DATA, layer->name, policy, err);
+	return ret ?: check_data_new(chain, data, true, err) ?:
+	       open_file(data, writable, policy->attach, err) ?:
+	       lock(data, writable, policy, err);
+}
+
+/* The external data file of the chain's last layer. */
+static int open_data(struct qcow2_chain *chain, bool writable,
+		     const struct qcow2_chain_policy *policy, struct qcow2_error *err)
+{
+	struct qcow2_layer *layer = &chain->layer[chain->depth - 1];
+	struct qcow2_layer *data;
+	int ret;
+
+	if (layer->format != QCOW2BLK_FORMAT_QCOW2 || !qcow2_has_data_file(&layer->image.header)) {
+		if (!policy->data_file[chain->depth - 1])
+			return 0;
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE, layer->name,
+				       "it has no external data file; leave out --data-file");
+	}
+	data = calloc(1, sizeof(*data));
+	if (!data)
+		qcow2_error_nomem();
+	data->fd = -1;
+	data->format = QCOW2BLK_FORMAT_RAW;
+	ret = fill_data(chain, data, writable, policy, err);
+	/* Only now: it is no file of the chain before. */
+	layer->data = data;
+	return ret;
 }
 
 /* Takes over @name. On error the layer is not part of the chain. */
@@ -313,11 +436,10 @@ static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format
 	layer->format = format;
 	chain->depth++;
 
-	ret = look_up(layer, is_top, err);
+	ret = look_up(layer, is_top ? IS_TOP : IS_BACKING, err);
 	if (!ret && !is_top)
-		ret = check_place(chain, layer, policy, err);
-	if (!ret && !is_top)
-		ret = check_new(chain, layer, err);
+		ret = check_place(chain, layer, IS_BACKING, layer[-1].name, policy, err) ?:
+		      check_new(chain, layer, err) ?: check_data_new(chain, layer, false, err);
 	if (!ret)
 		ret = open_file(layer, writable, policy->attach, err);
 	/* Locked before it is read: whoever writes it may change what it says. */
@@ -325,37 +447,18 @@ static int add_layer(struct qcow2_chain *chain, char *name, enum qcow2blk_format
 		ret = lock(layer, writable, policy, err);
 	if (!ret && format == QCOW2BLK_FORMAT_QCOW2)
 		ret = read_header(layer, writable, policy, err);
+	if (!ret && policy->attach)
+		ret = open_data(chain, writable, policy, err);
 	if (ret)
 		drop_last(chain);
 	return ret;
 }
 
-/* As QEMU does: a colon before the first slash. */
-static bool has_protocol(const char *name)
-{
-	return name[strcspn(name, ":/")] == ':';
-}
-
 int qcow2_chain_backing_path(const struct qcow2_layer *layer, char **path,
 			     struct qcow2_error *err)
 {
-	const char *name = layer->backing_name;
-	const char *slash = strrchr(layer->name, '/');
-	int dir_len = slash ? slash + 1 - layer->name : 0;
-
-	*path = NULL;
-	/* QEMU drops the prefix "file:"; what follows is not joined with a directory. */
-	if (!strncmp(name, "file:/", 6))
-		name += 5;
-	if (has_protocol(name))
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-				       "the backing file %s is not named by a plain path (%.*s names are refused); qemu-img rebase -u -b PATH changes the name",
-				       name, (int)strcspn(name, ":") + 1, name);
-	if (name[0] == '/')
-		dir_len = 0;
-	if (asprintf(path, "%.*s%s", dir_len, layer->name, name) < 0)
-		qcow2_error_nomem();
-	return 0;
+	return name_path(layer, layer->backing_name, IS_BACKING,
+			 "qemu-img rebase -u -b PATH changes the name", path, err);
 }
 
 /* The format of what is below @layer: the image names it, or the user does. */

@@ -12,6 +12,8 @@
  * - where it really is, symlinks resolved, is below the directory where the top
  *   image really is, or below one that the user allowed;
  * - it is not in the chain already.
+ * An image's external data file is held to the same, but for its format, which is raw. One
+ * that the user names may lie anywhere.
  * What was checked is what is used: checks are made on an O_PATH descriptor, and the
  * file is then opened through it.
  */
@@ -36,6 +38,9 @@
  * @image: its header; not for a raw layer.
  * @backing_name: as the image spells it; NULL where it names none.
  * @backing_format: as the image spells it; NULL where it names none.
+ * @data_name: name of the external data file, as the image spells it; NULL where it names none.
+ * @data: the external data file, as a raw layer; NULL where there is none, or where the chain
+ *	is only looked at.
  */
 struct qcow2_layer {
 	int fd;
@@ -47,6 +52,8 @@ struct qcow2_layer {
 	struct qcow2_image image;
 	char *backing_name;
 	char *backing_format;
+	char *data_name;
+	struct qcow2_layer *data;
 };
 
 /**
@@ -68,6 +75,7 @@ struct qcow2_chain {
  * @anywhere: backing files may lie anywhere.
  * @backing_format: formats of layers whose overlay does not name them, or
  *	QCOW2_CHAIN_FORMAT_UNKNOWN; entry 0 is not used.
+ * @data_file: names of the layers' external data files, where the user gives them; else NULL.
  * @attach: the chain is to be attached: layers are locked, and refused where the
  *	module cannot read them. Otherwise they are only looked at.
  * @check: the top is to be checked: it is locked, but not refused for what it is.
@@ -82,6 +90,7 @@ struct qcow2_chain_policy {
 	unsigned int nr_backing_dirs;
 	bool anywhere;
 	signed char backing_format[QCOW2BLK_MAX_LAYERS];
+	const char *data_file[QCOW2BLK_MAX_LAYERS];
 	bool attach;
 	bool check;
 	bool writable;

@@ -522,9 +522,9 @@ const struct qcow2_command qcow2_command_check = {
 	.summary = "Check that an image is consistent, and mend it",
 	.help =
 		"Follows all tables of the image, counts what refers to each cluster, and compares\n"
-		"with the refcounts: what qemu-img check does. Backing files are not looked at, nor\n"
-		"is encrypted or compressed content. Needs no module; locks the image, so that nobody\n"
-		"writes it meanwhile.\n"
+		"with the refcounts: what qemu-img check does. Backing files and data files are not\n"
+		"looked at, nor is encrypted or compressed content. Needs no module; locks the image,\n"
+		"so that nobody writes it meanwhile.\n"
 		"\n"
 		"An image that is attached and written is checked as it is: the device is flushed, and\n"
 		"only what is found wrong several times in the same place is an error. Clusters that\n"
@@ -534,7 +534,8 @@ const struct qcow2_command qcow2_command_check = {
 		"                           moment. If the image is dirty (not closed cleanly), all\n"
 		"                           refcounts are rebuilt first\n"
 		"  --repair=all             correct wrong refcounts and flags, too, if need be with\n"
-		"                           qemu-img check -r all. Make a copy first\n"
+		"                           qemu-img check -r all (but for encrypted images, of which\n"
+		"                           that wants the passphrase). Make a copy first\n"
 		"  --json                   as a JSON object, with the keys of qemu-img check\n",
 	.exits =
 		"0 no errors; 1 not checked: wrong usage, in use, unreadable; 2 corrupt;\n"

@@ -392,12 +392,8 @@ static int walk_bitmaps(struct qcow2_checker *c)
 
 static void note_encryption(struct qcow2_checker *c)
 {
-	__be64 pointer[2];
-
-	if (!c->h->crypto.len)
-		return;
-	memcpy(pointer, (char *)c->image->buf + c->h->crypto.off, sizeof(pointer));
-	refer(c, be64toh(pointer[0]), be64toh(pointer[1]), QCOW2_USE_ENCRYPTION, 1, 0);
+	if (c->h->crypto_len)
+		refer(c, c->h->crypto_off, c->h->crypto_len, QCOW2_USE_ENCRYPTION, 1, 0);
 }
 
 /* --- L2 tables ----------------------------------------------------------------------------- */
@@ -446,14 +442,9 @@ static void map_entry(struct qcow2_checker *c, u64 entry, u64 bitmap, u64 where,
 		/* Reserved bits do not hide where a cluster is. */
 		if (m->compressed || m->off & (c->h->cluster_size - 1))
 			m->len = 0;
-	} else if (m->compressed && data_file) {
-		fault(c, QCOW2_FAULT_STRUCTURE, where,
-		      "the L2 entry at %llu (0x%llx) is compressed, but there is a data file",
-		      where, entry);
-		m->len = 0;
-	} else if (m->compressed) {
+	} else {
 		m->off = cluster.host_off;
-		m->len = cluster.csize;
+		m->len = m->compressed ? cluster.csize : cluster.mapped ? c->h->cluster_size : 0;
 	}
 }
 

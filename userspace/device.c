@@ -38,9 +38,19 @@ static bool is_layer(const struct qcow2_nl_layer *layer, const struct stat *st)
 	return layer->ino == st->st_ino && layer->dev == st->st_dev;
 }
 
+static bool is_data(const struct qcow2_nl_layer *layer, const struct stat *st)
+{
+	return layer->has_data && layer->data_ino == st->st_ino && layer->data_dev == st->st_dev;
+}
+
 bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st)
 {
 	return device->nr_layers && is_layer(&device->layers[0], st);
+}
+
+bool qcow2_device_has_data(const struct qcow2_nl_device *device, const struct stat *st)
+{
+	return device->nr_layers && is_data(&device->layers[0], st);
 }
 
 bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *st)
@@ -48,7 +58,7 @@ bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *s
 	unsigned int i;
 
 	for (i = 0; i < device->nr_layers; i++)
-		if (is_layer(&device->layers[i], st))
+		if (is_layer(&device->layers[i], st) || is_data(&device->layers[i], st))
 			return true;
 	return false;
 }
@@ -99,7 +109,7 @@ void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *othe
 	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_devices devices;
 	struct qcow2_error ignored;
-	bool is_top, writable;
+	bool is_top, is_data, writable;
 	unsigned int i;
 
 	if (qcow2_devices_read(&devices, &ignored))
@@ -109,10 +119,12 @@ void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *othe
 		if (!qcow2_device_has(device, &layer->st))
 			continue;
 		is_top = qcow2_device_is_of(device, &layer->st);
-		writable = is_top && !(device->flags & QCOW2BLK_F_READ_ONLY);
+		is_data = qcow2_device_has_data(device, &layer->st);
+		writable = (is_top || is_data) && !(device->flags & QCOW2BLK_F_READ_ONLY);
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
 				"it is %s %s; detach that first%s",
-				is_top ? "attached as" : "a backing file of",
+				is_top ? "attached as" :
+				is_data ? "the data file of" : "a backing file of",
 				qcow2_node_path(device->index, path), writable ? "" : otherwise);
 	}
 	qcow2_devices_free(&devices);
@@ -129,9 +141,12 @@ static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
 	qcow2_output_add_int(o, "virtual-size", layer->size);
 	if (layer->cluster_size)
 		qcow2_output_add_int(o, "cluster-size", layer->cluster_size);
+	qcow2_output_add_str(o, "cipher", layer->cipher);
 	qcow2_output_add_bool(o, "direct-io", layer->direct_io);
 	qcow2_output_add_str(o, "file-device", dev);
 	qcow2_output_add_int(o, "file-inode", layer->ino);
+	if (layer->has_data)
+		qcow2_output_add_str(o, "data-file", layer->data_path);
 	return o;
 }
 

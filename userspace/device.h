@@ -85,7 +85,16 @@ int qcow2_devices_open_image(const struct qcow2_devices *devices, const char *na
 bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st);
 
 /**
- * qcow2_device_has() - is this file any layer of a device?
+ * qcow2_device_has_data() - is this the external data file of a device's top layer?
+ * @device: the device.
+ * @st: the file.
+ *
+ * Return: true if so.
+ */
+bool qcow2_device_has_data(const struct qcow2_nl_device *device, const struct stat *st);
+
+/**
+ * qcow2_device_has() - is this file any layer of a device, or the data file of one?
  * @device: the device.
  * @st: the file.
  *

@@ -3,6 +3,7 @@
 #include "chain.h"
 #include "command.h"
 #include "device.h"
+#include "luks.h"
 #include "node.h"
 #include "output.h"
 #include "snapshot.h"
@@ -40,6 +41,11 @@ static const struct qcow2_header *header_of(const struct qcow2_layer *layer)
 	return layer->format == QCOW2BLK_FORMAT_QCOW2 ? &layer->image.header : NULL;
 }
 
+static bool is_encrypted(const struct qcow2_layer *layer)
+{
+	return header_of(layer) && header_of(layer)->crypt_method;
+}
+
 static uint64_t virtual_size(const struct qcow2_layer *layer)
 {
 	return header_of(layer) ? header_of(layer)->size : layer->file_size;
@@ -53,16 +59,6 @@ static const char *compression_name(const struct qcow2_header *h)
 static bool has(const struct qcow2_header *h, uint64_t feature)
 {
 	return h->incompatible_features & feature;
-}
-
-static char *data_file(const struct qcow2_layer *layer)
-{
-	struct qcow2_error err;
-	char *name;
-
-	qcow2_image_string(&layer->image, &header_of(layer)->data_file, layer->name,
-			   "data file name", &name, &err);
-	return name;
 }
 
 static struct json_object *bitmap_json(const struct qcow2_bitmap *bitmap)
@@ -98,7 +94,6 @@ static void add_v3(struct json_object *data, const struct info *info)
 {
 	const struct qcow2_layer *layer = top_of(info);
 	const struct qcow2_header *h = header_of(layer);
-	char *name = data_file(layer);
 
 	qcow2_output_add_bool(data, "lazy-refcounts",
 			      h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS);
@@ -106,12 +101,47 @@ static void add_v3(struct json_object *data, const struct info *info)
 	qcow2_output_add_bool(data, "corrupt", has(h, QCOW2_INCOMPAT_CORRUPT));
 	qcow2_output_add_bool(data, "extended-l2", has(h, QCOW2_INCOMPAT_EXTL2));
 	if (has(h, QCOW2_INCOMPAT_DATA_FILE)) {
-		qcow2_output_add_str(data, "data-file", name);
+		qcow2_output_add_str(data, "data-file", layer->data_name);
 		qcow2_output_add_bool(data, "data-file-raw",
 				      h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	}
 	add_bitmaps(data, info);
-	free(name);
+}
+
+/* Return: false where that is no LUKS image, or its LUKS header is of no use. */
+static bool read_luks(const struct qcow2_layer *layer, struct qcow2_luks_names *names)
+{
+	struct qcow2_luks *luks;
+	struct qcow2_error err;
+
+	if (header_of(layer)->crypt_method != QCOW2_CRYPT_LUKS ||
+	    qcow2_luks_open(layer, &luks, &err))
+		return false;
+	qcow2_luks_names(luks, names);
+	qcow2_luks_close(luks);
+	return true;
+}
+
+static const char *encrypt_name(const struct qcow2_header *h)
+{
+	return h->crypt_method == QCOW2_CRYPT_LUKS ? "luks" : "aes";
+}
+
+static struct json_object *encrypt_json(const struct qcow2_layer *layer)
+{
+	struct json_object *o = json_object_new_object();
+	struct qcow2_luks_names names;
+
+	qcow2_output_add_str(o, "format", encrypt_name(header_of(layer)));
+	if (!read_luks(layer, &names))
+		return o;
+	qcow2_output_add_str(o, "cipher-alg", names.cipher);
+	qcow2_output_add_str(o, "cipher-mode", names.mode);
+	if (names.iv[0])
+		qcow2_output_add_str(o, "ivgen-alg", names.iv);
+	if (names.iv_hash[0])
+		qcow2_output_add_str(o, "ivgen-hash-alg", names.iv_hash);
+	return o;
 }
 
 static struct json_object *format_specific(const struct info *info)
@@ -119,7 +149,6 @@ static struct json_object *format_specific(const struct info *info)
 	const struct qcow2_header *h = header_of(top_of(info));
 	struct json_object *o = json_object_new_object();
 	struct json_object *data = json_object_new_object();
-	struct json_object *encrypt;
 
 	qcow2_output_add_str(data, "compat", h->version == 2 ? "0.10" : "1.1");
 	qcow2_output_add_str(data, "compression-type", compression_name(h));
@@ -127,12 +156,8 @@ static struct json_object *format_specific(const struct info *info)
 		qcow2_output_add_int(data, "refcount-bits", 16);
 	else
 		add_v3(data, info);
-	if (h->crypt_method) {
-		encrypt = json_object_new_object();
-		qcow2_output_add_str(encrypt, "format",
-				     h->crypt_method == QCOW2_CRYPT_LUKS ? "luks" : "aes");
-		json_object_object_add(data, "encrypt", encrypt);
-	}
+	if (h->crypt_method)
+		json_object_object_add(data, "encrypt", encrypt_json(top_of(info)));
 	qcow2_output_add_str(o, "type", "qcow2");
 	json_object_object_add(o, "data", data);
 	return o;
@@ -176,6 +201,8 @@ static struct json_object *chain_json(const struct info *info)
 		qcow2_output_add_int(o, "actual-size", layer->st.st_blocks * 512ULL);
 		if (header_of(layer))
 			qcow2_output_add_int(o, "cluster-size", header_of(layer)->cluster_size);
+		if (is_encrypted(layer))
+			qcow2_output_add_bool(o, "encrypted", true);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -205,7 +232,7 @@ static void print_json(const struct info *info)
 	qcow2_output_add_int(o, "actual-size", top->st.st_blocks * 512ULL);
 	if (h) {
 		qcow2_output_add_int(o, "cluster-size", h->cluster_size);
-		if (h->crypt_method)
+		if (is_encrypted(top))
 			qcow2_output_add_bool(o, "encrypted", true);
 		add_backing(o, top);
 		add_snapshots(o, info);
@@ -259,6 +286,21 @@ static const char *yes(bool value)
 	return value ? "true" : "false";
 }
 
+static void print_encrypt(const struct qcow2_layer *layer)
+{
+	struct qcow2_luks_names names;
+
+	printf("    encrypt:\n        format: %s\n", encrypt_name(header_of(layer)));
+	if (!read_luks(layer, &names))
+		return;
+	print_text("        cipher alg", names.cipher);
+	print_text("        cipher mode", names.mode);
+	if (names.iv[0])
+		print_text("        ivgen alg", names.iv);
+	if (names.iv_hash[0])
+		print_text("        ivgen hash alg", names.iv_hash);
+}
+
 static void print_bitmaps(const struct info *info)
 {
 	uint32_t i;
@@ -282,7 +324,6 @@ static void print_specific(const struct info *info)
 {
 	const struct qcow2_layer *layer = top_of(info);
 	const struct qcow2_header *h = header_of(layer);
-	char *name;
 
 	puts("Format specific information:");
 	printf("    compat: %s\n", h->version == 2 ? "0.10" : "1.1");
@@ -292,14 +333,14 @@ static void print_specific(const struct info *info)
 		       yes(h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS));
 	printf("    refcount bits: %u\n", 1U << h->refcount_order);
 	if (h->crypt_method)
-		printf("    encrypt:\n        format: %s\n",
-		       h->crypt_method == QCOW2_CRYPT_LUKS ? "luks" : "aes");
+		print_encrypt(layer);
 	if (h->version == 2)
 		return;
-	name = data_file(layer);
-	if (name)
-		print_text("    data file", name);
-	free(name);
+	if (layer->data_name)
+		print_text("    data file", layer->data_name);
+	if (has(h, QCOW2_INCOMPAT_DATA_FILE))
+		printf("    data file raw: %s\n",
+		       yes(h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW));
 	print_bitmaps(info);
 	printf("    corrupt: %s\n", yes(has(h, QCOW2_INCOMPAT_CORRUPT)));
 	printf("    extended l2: %s\n", yes(has(h, QCOW2_INCOMPAT_EXTL2)));
@@ -315,7 +356,8 @@ static void print_chain(const struct info *info)
 	for (i = 0; i < info->chain.depth; i++) {
 		printf("    %u: ", i);
 		qcow2_output_text(stdout, info->chain.layer[i].path);
-		printf(" (%s)\n", qcow2_chain_format_name(info->chain.layer[i].format));
+		printf(" (%s%s)\n", qcow2_chain_format_name(info->chain.layer[i].format),
+		       is_encrypted(&info->chain.layer[i]) ? ", encrypted" : "");
 	}
 }
 
@@ -350,7 +392,7 @@ static void print_human(const struct info *info)
 	       qcow2_output_size(virtual_size(top), size), virtual_size(top));
 	printf("disk size: %s\n", qcow2_output_size(top->st.st_blocks * 512ULL, size));
 	if (h) {
-		if (h->crypt_method)
+		if (is_encrypted(top))
 			puts("encrypted: yes");
 		printf("cluster_size: %u\n", h->cluster_size);
 		if (has(h, QCOW2_INCOMPAT_DIRTY))

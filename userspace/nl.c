@@ -11,8 +11,8 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-/* A request for a full chain takes 2 KiB; a description, with its paths, at most this. */
-#define REQUEST_LEN	8192
+/* A request for a full chain takes 20 KiB, with its keys; a description, with its paths, this. */
+#define REQUEST_LEN	32768
 #define ANSWER_LEN	(256 * 1024)
 
 struct qcow2_nl {
@@ -219,6 +219,15 @@ static int take_attached(const struct nlmsghdr *nlh, void *data)
 	return 0;
 }
 
+static void put_key(struct nlmsghdr *nlh, const struct qcow2_nl_key *key)
+{
+	if (!key || !key->cipher[0])
+		return;
+	mnl_attr_put_strz(nlh, QCOW2BLK_A_LAYER_CIPHER, key->cipher);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_IV, key->iv);
+	mnl_attr_put(nlh, QCOW2BLK_A_LAYER_KEY, key->len, key->bytes);
+}
+
 /* @begin: (out) where each layer's attribute begins in the request, and the last one ends. */
 static void put_layers(struct nlmsghdr *nlh, const struct qcow2_nl_device *device,
 		       uint32_t *begin)
@@ -232,6 +241,10 @@ static void put_layers(struct nlmsghdr *nlh, const struct qcow2_nl_device *devic
 		layer = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYER);
 		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, device->layers[i].fd);
 		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT, device->layers[i].format);
+		put_key(nlh, device->layers[i].key);
+		if (device->layers[i].has_data)
+			mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_DATA_FD,
+					 device->layers[i].data_fd);
 		mnl_attr_nest_end(nlh, layer);
 	}
 	begin[i] = nlh->nlmsg_len;
@@ -257,6 +270,7 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
 				     QCOW2BLK_GENL_VERSION);
 	uint32_t begin[QCOW2BLK_MAX_LAYERS + 1];
 	struct refusal refusal;
+	int ret;
 
 	if (device->index != QCOW2_NL_ANY_INDEX)
 		mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, device->index);
@@ -271,7 +285,10 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
 	else
 		mnl_attr_put_u32(nlh, QCOW2BLK_A_PARENT, device->parent);
 
-	if (!talk(nl, nlh, take_attached, device, &refusal))
+	ret = talk(nl, nlh, take_attached, device, &refusal);
+	/* It has keys. */
+	explicit_bzero(nl->request, sizeof(nl->request));
+	if (!ret)
 		return 0;
 	return refused(&refusal, QCOW2_EXIT_FAILED, device->parent == QCOW2_NL_ANY_INDEX ?
 		       blamed(device, begin, refusal.off) : device->layers[0].name, err);
@@ -397,6 +414,9 @@ static bool take_layer(const struct nlattr *nest, struct qcow2_nl_layer *layer)
 		case QCOW2BLK_A_LAYER_PATH:
 			ok &= read_string(attr, &layer->path);
 			break;
+		case QCOW2BLK_A_LAYER_CIPHER:
+			ok &= read_string(attr, &layer->cipher);
+			break;
 		case QCOW2BLK_A_LAYER_DEV:
 			ok &= read_u32(attr, &dev);
 			layer->dev = ok ? decode_dev(dev) : 0;
@@ -413,6 +433,17 @@ static bool take_layer(const struct nlattr *nest, struct qcow2_nl_layer *layer)
 			break;
 		case QCOW2BLK_A_LAYER_SIZE:
 			ok &= read_u64(attr, &layer->size);
+			break;
+		case QCOW2BLK_A_LAYER_DATA_PATH:
+			ok &= read_string(attr, &layer->data_path);
+			break;
+		case QCOW2BLK_A_LAYER_DATA_DEV:
+			layer->has_data = true;
+			ok &= read_u32(attr, &dev);
+			layer->data_dev = ok ? decode_dev(dev) : 0;
+			break;
+		case QCOW2BLK_A_LAYER_DATA_INO:
+			ok &= read_u64(attr, &layer->data_ino);
 			break;
 		}
 	}
@@ -526,8 +557,11 @@ void qcow2_nl_free_list(struct qcow2_nl_device *devices, unsigned int count)
 
 	for (i = 0; i < count; i++) {
 		free(devices[i].snapshot);
-		for (j = 0; j < devices[i].nr_layers; j++)
+		for (j = 0; j < devices[i].nr_layers; j++) {
+			free(devices[i].layers[j].cipher);
 			free(devices[i].layers[j].path);
+			free(devices[i].layers[j].data_path);
+		}
 	}
 	free(devices);
 }

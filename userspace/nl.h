@@ -11,28 +11,56 @@
 
 struct qcow2_nl;
 
+#define QCOW2_NL_CIPHER_LEN	128
+
+/**
+ * struct qcow2_nl_key - how an encrypted layer is decrypted
+ * @cipher: as the kernel's crypto API names it; empty: the layer is not encrypted.
+ * @iv: enum qcow2blk_iv.
+ * @len: bytes of the key.
+ * @bytes: the key, secret.
+ */
+struct qcow2_nl_key {
+	char cipher[QCOW2_NL_CIPHER_LEN];
+	uint8_t iv;
+	uint8_t len;
+	uint8_t bytes[QCOW2BLK_MAX_KEY];
+};
+
 /**
  * struct qcow2_nl_layer - one layer, in a request or as the kernel describes it
  * @fd: (in) the open file.
+ * @data_fd: (in) likewise of its external data file, with @has_data.
  * @name: (in) what to call it in an error.
  * @format: (in, out) what it is.
+ * @key: (in) NULL, or how it is decrypted.
+ * @cipher: (out) of an encrypted layer, as in its key; else NULL.
  * @path: (out) where it is now; NULL where the kernel does not tell.
  * @dev: (out) device of the file.
  * @ino: (out) its inode number.
  * @direct_io: (out) is it read with direct I/O?
  * @cluster_size: (out) bytes; 0 for a raw layer.
  * @size: (out) bytes, virtual size.
+ * @has_data: (in, out) there is an external data file.
+ * @data_path, @data_dev, @data_ino: (out) of that file, likewise.
  */
 struct qcow2_nl_layer {
 	int fd;
+	int data_fd;
 	const char *name;
 	uint8_t format;
+	const struct qcow2_nl_key *key;
+	char *cipher;
 	char *path;
 	dev_t dev;
 	uint64_t ino;
 	bool direct_io;
 	uint32_t cluster_size;
 	uint64_t size;
+	bool has_data;
+	char *data_path;
+	dev_t data_dev;
+	uint64_t data_ino;
 };
 
 #define QCOW2_NL_ANY_INDEX	(-1)

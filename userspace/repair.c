@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -201,15 +202,21 @@ int qcow2_repair(struct qcow2_layer *layer, const struct qcow2_checker *c,
 
 /* --- what only guessing mends --------------------------------------------------------------- */
 
-static int run_qemu_img(const char *path, int *status)
+/* QEMU looks for a data file where it runs, we do where the image is. */
+static int run_qemu_img(const struct qcow2_layer *layer, int *status)
 {
 	pid_t pid = fork();
+	char *dir;
 
 	if (pid < 0)
 		return errno;
 	if (!pid) {
 		dup2(STDERR_FILENO, STDOUT_FILENO);
-		execlp("qemu-img", "qemu-img", "check", "-f", "qcow2", "-r", "all", path, NULL);
+		dir = strdup(layer->name);
+		if (!dir || chdir(dirname(dir)))
+			_exit(126);
+		execlp("qemu-img", "qemu-img", "check", "-f", "qcow2", "-r", "all", layer->path,
+		       NULL);
 		_exit(errno == ENOENT ? 127 : 126);
 	}
 	while (waitpid(pid, status, 0) < 0)
@@ -222,8 +229,12 @@ int qcow2_repair_by_qemu(struct qcow2_layer *layer, struct qcow2_error *err)
 {
 	int error, status = 0;
 
+	if (layer->image.header.crypt_method)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+				       "more is wrong than refcounts and flags, which is work for qemu-img check -r all, and that wants the passphrase: --object secret,id=s,file=FILE --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=%s",
+				       layer->path);
 	qcow2_lock_release(layer->fd);
-	error = run_qemu_img(layer->path, &status);
+	error = run_qemu_img(layer, &status);
 	if (qcow2_lock_take(layer->fd, layer->name, &qcow2_lock_repairer, err))
 		return QCOW2_EXIT_FAILED;
 	if (error)

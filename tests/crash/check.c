@@ -17,12 +17,13 @@ enum use {
 	USE_DATA,
 	USE_COMPRESSED,
 	USE_SNAPSHOTS,
+	USE_ENCRYPTION,
 	USE_ACTIVE = 0x80,	/* with USE_L2, USE_DATA */
 };
 
 static const char *const use_names[] = {
 	"nothing", "the header", "the refcount table", "a refcount block", "an L1 table",
-	"an L2 table", "data", "compressed data", "the snapshot table",
+	"an L2 table", "data", "compressed data", "the snapshot table", "the LUKS header",
 };
 
 /**
@@ -133,7 +134,22 @@ static void check_copied(struct walk *w, uint64_t entry, uint64_t off, const cha
 
 /* --- tables -------------------------------------------------------------------------------- */
 
-static void walk_l2(struct walk *w, uint64_t l2_off, bool active)
+/* Data in a file of their own have no refcounts, but a place. */
+static void check_data(struct walk *w, uint64_t entry, const struct qcow2_cluster *c,
+		       uint64_t guest_off)
+{
+	struct qcow2_fault why;
+
+	if (qcow2_check_place(w->h, c, guest_off, &why))
+		fault(w->check, &w->check->strict, "%s: %llx", why.sentence,
+		      (unsigned long long)entry);
+	if (c->mapped && !(entry & QCOW2_ENTRY_COPIED))
+		corrupt(w, "an L2 entry of a data file without COPIED: %llx",
+			(unsigned long long)entry);
+}
+
+/* @guest_off: of what the table maps. */
+static void walk_l2(struct walk *w, uint64_t l2_off, uint64_t guest_off, bool active)
 {
 	uint8_t use = USE_DATA | (active ? USE_ACTIVE : 0);
 	struct qcow2_cluster c;
@@ -155,14 +171,17 @@ static void walk_l2(struct walk *w, uint64_t l2_off, bool active)
 			      (unsigned long long)entry.bitmap);
 			continue;
 		}
-		if (c.compressed) {
+		if (qcow2_has_data_file(w->h)) {
+			check_data(w, entry.word, &c, guest_off +
+				   ((off - l2_off) / w->h->l2_entry_size << w->h->cluster_bits));
+		} else if (c.compressed) {
 			uint64_t start = c.host_off & ~(uint64_t)(SECTOR - 1);
 
 			if (entry.word & QCOW2_ENTRY_COPIED)
 				corrupt(w, "COPIED in a compressed entry: %llx",
 					(unsigned long long)entry.word);
 			refer(w, start, c.host_off + c.csize - start, USE_COMPRESSED);
-		} else if (c.host_off) {
+		} else if (c.mapped) {
 			refer(w, c.host_off, w->h->cluster_size, use);
 			if (active)
 				check_copied(w, entry.word, c.host_off, "an L2");
@@ -191,7 +210,7 @@ static void walk_l1(struct walk *w, uint64_t l1_off, uint64_t entries, bool acti
 		refer(w, off, w->h->cluster_size, use);
 		if (active)
 			check_copied(w, entry, off, "an L1");
-		walk_l2(w, off, active);
+		walk_l2(w, off, i << (w->h->l2_bits + w->h->cluster_bits), active);
 	}
 }
 
@@ -331,6 +350,7 @@ void check_image(struct check *c, const struct image *img)
 	if (c->header.incompatible_features & QCOW2_INCOMPAT_CORRUPT)
 		fault(c, &c->strict, "the corrupt bit is set");
 	refer(&w, 0, c->header.cluster_size, USE_HEADER);
+	refer(&w, c->header.crypto_off, c->header.crypto_len, USE_ENCRYPTION);
 	walk_l1(&w, c->header.l1_table_offset, c->header.l1_size, true);
 	walk_snapshots(&w);
 	walk_refcounts(&w);
@@ -366,7 +386,7 @@ static void visit_l2(const struct image *img, const struct qcow2_header *h, uint
 
 	visit(data, l2_off, h->cluster_size);
 	for (uint64_t off = l2_off; off < l2_off + h->cluster_size; off += h->l2_entry_size) {
-		if (qcow2_l2_decode(h, image_l2_entry(img, h, off), &c, &why) || !c.host_off)
+		if (qcow2_l2_decode(h, image_l2_entry(img, h, off), &c, &why) || !c.mapped)
 			continue;
 		visit(data, c.host_off, c.compressed ? c.csize : h->cluster_size);
 	}

@@ -76,7 +76,7 @@ void dmlog_convert(const char *device, uint64_t size, const char *path)
 		die("%s has no log", device);
 	entries = le64toh(super->nr_entries);
 	sector_size = le32toh(super->sectorsize);
-	log_begin(out, LOG_BLOCK_DEVICE, size);
+	log_begin(out, LOG_BLOCK_DEVICE, size, 0);
 	off = sector_size;
 	for (uint64_t i = 0; i < entries; i++) {
 		if (sector_size > sizeof(sector) || rig_pread(in, sector, sector_size, off))

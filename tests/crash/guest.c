@@ -7,6 +7,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "decrypt.h"
 #include "guest.h"
 #include "rig.h"
 
@@ -128,7 +129,8 @@ static void read_file(const struct image *img, uint64_t off, uint32_t *ids, uint
 	uint64_t sector = off / SECTOR;
 
 	for (uint64_t i = 0; i < count; i++)
-		ids[i] = sector + i < img->sectors ? img->ids[sector + i] : CONTENT_ZEROS;
+		ids[i] = decrypt(sector + i < img->sectors ? img->ids[sector + i] : CONTENT_ZEROS,
+				 sector + i);
 }
 
 /* @count sectors from the start of a cluster, which is at @sector of the disk. */
@@ -136,6 +138,7 @@ static void read_cluster(const struct image *img, const struct qcow2_header *h,
 			 const struct base *base, struct qcow2_l2_entry entry, uint64_t sector,
 			 uint32_t *ids, uint64_t count)
 {
+	const struct image *data = qcow2_has_data_file(h) ? img->data : img;
 	uint64_t step = h->subcluster_size / SECTOR;
 	struct qcow2_cluster c;
 	struct qcow2_fault why;
@@ -158,7 +161,7 @@ static void read_cluster(const struct image *img, const struct qcow2_header *h,
 			read_base(base, sector + at, ids + at, part);
 			break;
 		case QCOW2_CLUSTER_NORMAL:
-			read_file(img, c.host_off + at * SECTOR, ids + at, part);
+			read_file(data, c.host_off + at * SECTOR, ids + at, part);
 			break;
 		default:
 			fill(ids + at, CONTENT_ZEROS, part, true);

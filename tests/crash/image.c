@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <endian.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -114,8 +115,19 @@ void image_init(struct image *img, uint64_t max_size)
 	img->hash = size_hash(0);
 }
 
+void image_init_data(struct image *img, uint64_t max_size)
+{
+	img->data = calloc(1, sizeof(*img->data));
+	if (!img->data)
+		die("no memory");
+	image_init(img->data, max_size);
+}
+
 void image_free(struct image *img)
 {
+	if (img->data)
+		image_free(img->data);
+	free(img->data);
 	free(img->ids);
 }
 
@@ -124,6 +136,8 @@ void image_copy(struct image *to, const struct image *from)
 	memcpy(to->ids, from->ids, from->sectors * sizeof(*to->ids));
 	to->size = from->size;
 	to->hash = from->hash;
+	if (to->data)
+		image_copy(to->data, from->data);
 }
 
 static void set_size(struct image *img, uint64_t size)
@@ -257,7 +271,7 @@ bool image_load(struct image *img, const char *path)
 }
 
 /* Holes where there are zeros, and few system calls. */
-bool image_save(const struct image *img, const char *path)
+static bool save(const struct image *img, const char *path)
 {
 	static char buf[1 << 16];
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -280,4 +294,27 @@ bool image_save(const struct image *img, const char *path)
 	if (fd >= 0)
 		close(fd);
 	return good;
+}
+
+static void data_path(char *text, size_t room, const char *path)
+{
+	snprintf(text, room, "%s.data", path);
+}
+
+bool image_save(const struct image *img, const char *path)
+{
+	char data[4096];
+
+	data_path(data, sizeof(data), path);
+	return save(img, path) && (!img->data || save(img->data, data));
+}
+
+void image_unlink(const struct image *img, const char *path)
+{
+	char data[4096];
+
+	unlink(path);
+	data_path(data, sizeof(data), path);
+	if (img->data)
+		unlink(data);
 }

@@ -46,15 +46,20 @@ uint32_t contents_add_copy(const void *data, size_t len);
  * @ids: the contents of each sector; those past @size are zeros.
  * @sectors: how many @ids there are.
  * @hash: of all contents and of the size, up to date after each change.
+ * @data: the external data file that goes with it, or NULL.
  */
 struct image {
 	uint64_t size;
 	uint32_t *ids;
 	uint32_t sectors;
 	uint64_t hash;
+	struct image *data;
 };
 
 void image_init(struct image *img, uint64_t max_size);
+/* Give it an external data file of so many bytes at most. */
+void image_init_data(struct image *img, uint64_t max_size);
+/* With its data file, as the next two. */
 void image_free(struct image *img);
 /* Of the same @sectors. */
 void image_copy(struct image *to, const struct image *from);
@@ -69,7 +74,15 @@ void image_zero(struct image *img, uint64_t off, uint64_t len);
 void image_read(const struct image *img, uint64_t off, void *buf, size_t len);
 /* Into an image that has room for it, or none (all zeros in the structure). */
 bool image_load(struct image *img, const char *path);
+/* An external data file becomes PATH.data. */
 bool image_save(const struct image *img, const char *path);
+void image_unlink(const struct image *img, const char *path);
+
+/* Of all that makes the state. */
+static inline uint64_t image_hash(const struct image *img)
+{
+	return img->data ? img->hash ^ sector_mix(~1ULL, img->data->hash) : img->hash;
+}
 
 static inline const struct content *image_sector(const struct image *img, uint64_t off)
 {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decrypt.h"
 #include "judge.h"
 #include "rig.h"
 
@@ -57,6 +58,26 @@ static bool contents_are_right(struct judge *j, size_t point)
 	return wrong(j, "%s: sector %llu (of %u) holds %s", word, (unsigned long long)first, bad, text);
 }
 
+/* A raw data file alone is a disk like any other. */
+static bool data_are_right(struct judge *j)
+{
+	const struct image *data = j->replay.state.data;
+	char text[96];
+
+	uint64_t sectors = j->check.header.size / SECTOR;
+
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < sectors; s++) {
+		const char *is = journal_judge(&j->journal, s, data->ids[s]);
+
+		if (!is)
+			continue;
+		describe(text, sizeof(text), data->ids[s]);
+		return wrong(j, "RAW %s: sector %llu of the data file holds %s", is,
+			     (unsigned long long)s, text);
+	}
+	return true;
+}
+
 static bool snapshots_are_right(struct judge *j, size_t point)
 {
 	return snaps_judge(&j->snaps, &j->journal, &j->replay.state, &j->base, &j->check.header,
@@ -100,7 +121,9 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "CORRUPT: %u faults: %s", c->corruptions + c->strict, c->what);
 	if ((uint64_t)c->leaks << c->header.cluster_bits > LEAK_LIMIT)
 		return wrong(j, "LEAKS: %u clusters", c->leaks);
-	return contents_are_right(j, point) && snapshots_are_right(j, point) &&
+	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
+		return wrong(j, "RAW: the bit has changed");
+	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
 	       snapshots_are_kept(j) && autoclear_is_clear(j);
 }
 
@@ -113,6 +136,14 @@ bool judge_end_state(struct judge *j)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) &&
+			     s < j->check.header.size / SECTOR; s++) {
+		uint32_t is = j->replay.state.data->ids[s];
+
+		if (contents[is].hash != contents[j->guest[s]].hash)
+			return wrong(j, "RAW: sector %llu of the data file is not the disk's",
+				     (unsigned long long)s);
+	}
 	return true;
 }
 
@@ -145,6 +176,8 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		return wrong(j, "the log %s", why);
 	if (!replay_start(&j->replay, &j->log, image))
 		return wrong(j, "%s cannot be read, or is no image of this log, or became too big", image);
+	if (!decrypt_start(image))
+		return wrong(j, "%s.key cannot be used", image);
 	if (base_path && !base_load(&j->base, base_path))
 		return wrong(j, "%s cannot be read", base_path);
 
@@ -183,5 +216,6 @@ void judge_end(struct judge *j)
 	free(j->initial_guest);
 	free(j->kept);
 	guest_forget();
+	decrypt_end();
 	contents_free();
 }

@@ -20,21 +20,23 @@ bool log_all_zeros(const void *data, size_t len)
 	return !len || (!bytes[0] && !memcmp(bytes, bytes + 1, len - 1));
 }
 
-void log_begin(FILE *out, uint64_t flags, uint64_t size)
+void log_begin(FILE *out, uint64_t flags, uint64_t size, uint64_t data_size)
 {
-	struct log_header header = { .magic = LOG_MAGIC, .flags = flags, .size = size };
+	struct log_header header = {
+		.magic = LOG_MAGIC, .flags = flags, .size = size, .data_size = data_size,
+	};
 
 	fwrite(&header, sizeof(header), 1, out);
 }
 
-void log_add(FILE *out, enum log_type type, uint32_t arg, uint64_t off, uint64_t len,
+void log_add(FILE *out, uint32_t type, uint32_t arg, uint64_t off, uint64_t len,
 	     const void *data)
 {
 	static const char zeros[8];
 	struct log_record record = { .type = type, .arg = arg, .off = off, .len = len };
 
-	if (type == LOG_WRITE && log_all_zeros(data, len)) {
-		record.type = LOG_ZEROS;
+	if ((type & ~LOG_DATA_FILE) == LOG_WRITE && log_all_zeros(data, len)) {
+		record.type = LOG_ZEROS | (type & LOG_DATA_FILE);
 		data = NULL;
 	}
 	fwrite(&record, sizeof(record), 1, out);
@@ -53,7 +55,8 @@ static size_t walk(const struct log *log, struct log_op *ops)
 
 	while ((size_t)(end - at) >= sizeof(struct log_record)) {
 		const struct log_record *record = (const struct log_record *)at;
-		bool has_data = record->type == LOG_WRITE || record->type == LOG_MARK;
+		enum log_type type = record->type & ~LOG_DATA_FILE;
+		bool has_data = type == LOG_WRITE || type == LOG_MARK;
 		size_t len = has_data ? padded(record->len) : 0;
 
 		at += sizeof(*record);
@@ -61,8 +64,9 @@ static size_t walk(const struct log *log, struct log_op *ops)
 			break;
 		if (ops) {
 			ops[count] = (struct log_op) {
-				.type = record->type, .arg = record->arg, .off = record->off,
-				.len = record->len, .data = has_data ? at : NULL,
+				.type = type, .data_file = record->type & LOG_DATA_FILE,
+				.arg = record->arg, .off = record->off, .len = record->len,
+				.data = has_data ? at : NULL,
 			};
 		}
 		count++;
@@ -98,6 +102,7 @@ bool log_load(struct log *log, const char *path, const char **why)
 	}
 	log->flags = header->flags;
 	log->size = header->size;
+	log->data_size = header->data_size;
 	log->count = walk(log, NULL);
 	log->ops = calloc(log->count + 1, sizeof(*log->ops));
 	walk(log, log->ops);

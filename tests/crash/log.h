@@ -31,6 +31,9 @@ enum log_type {
 
 #define LOG_FUA	1
 
+/* With the type: it is about the external data file, not about the image. */
+#define LOG_DATA_FILE	0x100U
+
 struct log_record {
 	uint32_t type;
 	uint32_t arg;
@@ -41,12 +44,14 @@ struct log_record {
 /**
  * struct log_header - the first bytes of the file
  * @flags: LOG_BLOCK_DEVICE: the size never changes, and what was never written is poison.
- * * @size: of the file before the first record.
+ * @size: of the file before the first record.
+ * @data_size: of the external data file; 0: there is none.
  */
 struct log_header {
 	uint64_t magic;
 	uint64_t flags;
 	uint64_t size;
+	uint64_t data_size;
 };
 
 #define LOG_BLOCK_DEVICE	1
@@ -54,6 +59,7 @@ struct log_header {
 /* One record in memory. @data is NULL where there is none. */
 struct log_op {
 	enum log_type type;
+	bool data_file;
 	uint32_t arg;
 	uint64_t off;
 	uint64_t len;
@@ -63,6 +69,7 @@ struct log_op {
 struct log {
 	uint64_t flags;
 	uint64_t size;
+	uint64_t data_size;
 	struct log_op *ops;
 	size_t count;
 	void *file;		/* what the data points into */
@@ -70,8 +77,9 @@ struct log {
 };
 
 /* Write. The stream is buffered: what was not flushed is lost with the process. */
-void log_begin(FILE *out, uint64_t flags, uint64_t size);
-void log_add(FILE *out, enum log_type type, uint32_t arg, uint64_t off, uint64_t len,
+void log_begin(FILE *out, uint64_t flags, uint64_t size, uint64_t data_size);
+/* @type: enum log_type, with LOG_DATA_FILE or without. */
+void log_add(FILE *out, uint32_t type, uint32_t arg, uint64_t off, uint64_t len,
 	     const void *data);
 
 /* Read. A record that is cut short ends the log. Return: false with a word in @why. */

@@ -2,14 +2,16 @@
 /*
  * recfs [OPTION...] MOUNTPOINT
  *
- * A file system of three files, kept in memory by this process:
+ * A file system of four files, kept in memory by this process:
  *
  *	image	a regular file. What is done to it goes into the log, in the order in which it is
  *		done here.
+ *	data	another one, empty without --data: the external data file. It is in the same log.
  *	mark	what is written to it goes into the same log, each write as one mark.
  *	ctl	takes commands, one a write, EINVAL if it is none; reads as counters.
  *
  *	--load FILE	what the image is at the start
+ *	--data FILE	what the data file is
  *	--poison BYTES	make it so long, with somebody else's data: it is a block device's content
  *	--log FILE	the log (see log.h); without it there is none
  *	--size BYTES	room for the image, default 1 TiB; memory is used for what is written
@@ -25,6 +27,7 @@
  *			it where it was direct I/O
  *	clear		nothing fails any more
  *	capacity N	bytes that the image may occupy: ENOSPC for what needs more
+ *	data-capacity N	likewise the data file
  *	hold PERCENT	as --hold
  *	catch LBA	hold the next read or write of this sector of the disk (see sector.h), and for
  *			long
@@ -56,15 +59,16 @@
 #define MAX_HELD	24
 #define CACHE_SECONDS	3600.0
 
-enum { INO_IMAGE = 2, INO_MARK, INO_CTL };
+enum { INO_IMAGE = 2, INO_DATA, INO_MARK, INO_CTL };
 
 static const char *const names[] = {
-	[INO_IMAGE] = "image", [INO_MARK] = "mark", [INO_CTL] = "ctl",
+	[INO_IMAGE] = "image", [INO_DATA] = "data", [INO_MARK] = "mark", [INO_CTL] = "ctl",
 };
 
 /* A read or write whose turn comes later. */
 struct held {
 	fuse_req_t req;
+	fuse_ino_t ino;
 	char *data;		/* NULL: a read */
 	size_t len;
 	off_t off;
@@ -72,7 +76,7 @@ struct held {
 	unsigned int idle;	/* or when there was nothing to do so many times */
 };
 
-static struct store store;
+static struct store stores[INO_DATA + 1];	/* by inode */
 static struct faults faults;
 static FILE *log_file;
 static bool can_allocate = true, can_punch = true;
@@ -100,10 +104,16 @@ static uint32_t chance(uint32_t below)
 	return (seed >> 33) % below;
 }
 
-static void record(enum log_type type, uint32_t arg, uint64_t off, uint64_t len, const void *data)
+static bool is_file(fuse_ino_t ino)
+{
+	return ino == INO_IMAGE || ino == INO_DATA;
+}
+
+static void record(fuse_ino_t ino, enum log_type type, uint32_t arg, uint64_t off, uint64_t len,
+		   const void *data)
 {
 	if (log_file)
-		log_add(log_file, type, arg, off, len, data);
+		log_add(log_file, type | (ino == INO_DATA ? LOG_DATA_FILE : 0), arg, off, len, data);
 }
 
 /* --- names and attributes ----------------------------------------------------------------- */
@@ -122,9 +132,9 @@ static void fill_attr(fuse_ino_t ino, struct stat *st)
 		return;
 	}
 	st->st_mode = S_IFREG | 0600;
-	if (ino == INO_IMAGE) {
-		st->st_size = store.size;
-		st->st_blocks = store.used / 512;
+	if (is_file(ino)) {
+		st->st_size = stores[ino].size;
+		st->st_blocks = stores[ino].used / 512;
 	}
 }
 
@@ -163,15 +173,15 @@ static void rec_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
 {
 	int err;
 
-	if (ino == INO_IMAGE && to_set & FUSE_SET_ATTR_SIZE) {
+	if (is_file(ino) && to_set & FUSE_SET_ATTR_SIZE) {
 		err = faults_next(&faults, FAULT_TRUNCATE);
 		if (!err)
-			err = store_truncate(&store, attr->st_size);
+			err = store_truncate(&stores[ino], attr->st_size);
 		if (err < 0) {
 			fuse_reply_err(req, -err);
 			return;
 		}
-		record(LOG_TRUNCATE, 0, attr->st_size, 0, NULL);
+		record(ino, LOG_TRUNCATE, 0, attr->st_size, 0, NULL);
 	}
 	rec_getattr(req, ino, fi);
 }
@@ -194,8 +204,8 @@ static void rec_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 static void rec_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	/* The image is an ordinary file; the others must not be cached. */
-	if (ino != INO_IMAGE)
+	/* The image and its data are ordinary files; the others must not be cached. */
+	if (!is_file(ino))
 		fi->direct_io = 1;
 	fuse_reply_open(req, fi);
 }
@@ -207,43 +217,45 @@ static void rec_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 
 static void rec_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+	const struct store *store = &stores[INO_IMAGE];
 	struct statvfs st = {
 		.f_bsize = STORE_BLOCK, .f_frsize = STORE_BLOCK, .f_namemax = 16,
-		.f_blocks = store.capacity / STORE_BLOCK, .f_files = 3,
+		.f_blocks = store->capacity / STORE_BLOCK, .f_files = 4,
 	};
 
-	if (store.capacity > store.used)
-		st.f_bfree = (store.capacity - store.used) / STORE_BLOCK;
+	if (store->capacity > store->used)
+		st.f_bfree = (store->capacity - store->used) / STORE_BLOCK;
 	st.f_bavail = st.f_bfree;
 	fuse_reply_statfs(req, &st);
 }
 
 /* --- reads and writes of the image -------------------------------------------------------- */
 
-static void do_read(fuse_req_t req, size_t len, off_t off)
+static void do_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off)
 {
+	const struct store *store = &stores[ino];
 	int err = faults_next(&faults, FAULT_READ);
 
 	if (err < 0)
 		fuse_reply_err(req, -err);
 	else
-		fuse_reply_buf(req, store.data + off, store_readable(&store, off, len));
+		fuse_reply_buf(req, store->data + off, store_readable(store, off, len));
 }
 
-static void do_write(fuse_req_t req, const char *data, size_t len, off_t off)
+static void do_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len, off_t off)
 {
 	int err = faults_next(&faults, FAULT_WRITE);
 
 	if (err > 0)
 		len = len / 2 / 512 * 512;
 	if (err >= 0)
-		err = store_write(&store, data, len, off);
+		err = store_write(&stores[ino], data, len, off);
 	if (err < 0) {
 		fuse_reply_err(req, -err);
 		return;
 	}
 	if (len)
-		record(LOG_WRITE, 0, off, len, data);
+		record(ino, LOG_WRITE, 0, off, len, data);
 	fuse_reply_write(req, len);
 }
 
@@ -259,9 +271,9 @@ static void do_held(void)
 		}
 		held[i] = held[--held_count];
 		if (h.data)
-			do_write(h.req, h.data, h.len, h.off);
+			do_write(h.req, h.ino, h.data, h.len, h.off);
 		else
-			do_read(h.req, h.len, h.off);
+			do_read(h.req, h.ino, h.len, h.off);
 		free(h.data);
 	}
 }
@@ -296,10 +308,11 @@ static bool is_caught(const char *data, size_t len)
 }
 
 /* Keep a request for later, some for long. Return: false if it is to be done now. */
-static bool hold(fuse_req_t req, const char *data, size_t len, off_t off)
+static bool hold(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len, off_t off)
 {
+	const struct store *store = &stores[ino];
 	bool caught = data ? is_caught(data, len) :
-			     is_caught(store.data + off, store_readable(&store, off, len));
+			     is_caught(store->data + off, store_readable(store, off, len));
 	bool is_long = caught || !chance(6);
 	unsigned int others = caught ? 40 : 2, idle = caught ? 100 : 1;
 	struct held *h = &held[held_count];
@@ -309,7 +322,7 @@ static bool hold(fuse_req_t req, const char *data, size_t len, off_t off)
 	if (caught)
 		catch_lba = UINT64_MAX;
 	*h = (struct held) {
-		.req = req, .len = len, .off = off,
+		.req = req, .ino = ino, .len = len, .off = off,
 		.others = others + chance(is_long ? 100 : 6),
 		.idle = idle + chance(is_long ? 60 : 6),
 	};
@@ -332,7 +345,7 @@ static void read_counters(fuse_req_t req, size_t size, off_t off)
 		len += sprintf(text + len, "%s %llu\n", fault_names[i],
 			       (unsigned long long)faults.done[i]);
 	len += sprintf(text + len, "failed %llu\nused %llu\n", (unsigned long long)faults.hits,
-		       (unsigned long long)store.used);
+		       (unsigned long long)stores[INO_IMAGE].used);
 	if ((size_t)off >= len)
 		fuse_reply_buf(req, NULL, 0);
 	else
@@ -346,8 +359,8 @@ static void rec_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		read_counters(req, size, off);
 	else if (ino == INO_MARK)
 		fuse_reply_buf(req, NULL, 0);
-	else if (!hold(req, NULL, size, off))
-		do_read(req, size, off);
+	else if (!hold(req, ino, NULL, size, off))
+		do_read(req, ino, size, off);
 }
 
 static bool command(const char *text)
@@ -355,7 +368,9 @@ static bool command(const char *text)
 	unsigned long long n;
 
 	if (sscanf(text, "capacity %llu", &n) == 1)
-		store.capacity = n;
+		stores[INO_IMAGE].capacity = n;
+	else if (sscanf(text, "data-capacity %llu", &n) == 1)
+		stores[INO_DATA].capacity = n;
 	else if (sscanf(text, "hold %llu", &n) == 1)
 		hold_percent = n;
 	else if (sscanf(text, "catch %llu", &n) == 1)
@@ -385,10 +400,10 @@ static void rec_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t si
 	if (ino == INO_CTL) {
 		take_command(req, buf, size);
 	} else if (ino == INO_MARK) {
-		record(LOG_MARK, 0, 0, size, buf);
+		record(ino, LOG_MARK, 0, 0, size, buf);
 		fuse_reply_write(req, size);
-	} else if (!hold(req, buf, size, off)) {
-		do_write(req, buf, size, off);
+	} else if (!hold(req, ino, buf, size, off)) {
+		do_write(req, ino, buf, size, off);
 	}
 }
 
@@ -398,10 +413,10 @@ static void rec_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_
 {
 	int err = 0;
 
-	if (ino == INO_IMAGE) {
+	if (is_file(ino)) {
 		err = faults_next(&faults, FAULT_FSYNC);
-		record(LOG_FSYNC_BEGIN, datasync, ++fsyncs, 0, NULL);
-		record(LOG_FSYNC_END, err < 0 ? -err : 0, fsyncs, 0, NULL);
+		record(ino, LOG_FSYNC_BEGIN, datasync, ++fsyncs, 0, NULL);
+		record(ino, LOG_FSYNC_END, err < 0 ? -err : 0, fsyncs, 0, NULL);
 	}
 	fuse_reply_err(req, err < 0 ? -err : 0);
 }
@@ -411,16 +426,37 @@ static void rec_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, o
 {
 	int err;
 
-	if (ino != INO_IMAGE || !can_allocate || (!can_punch && mode & ~FALLOC_FL_KEEP_SIZE)) {
+	if (!is_file(ino) || !can_allocate || (!can_punch && mode & ~FALLOC_FL_KEEP_SIZE)) {
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
 	err = faults_next(&faults, FAULT_ALLOCATE);
 	if (!err)
-		err = store_allocate(&store, mode, off, len);
+		err = store_allocate(&stores[ino], mode, off, len);
 	if (!err)
-		record(LOG_ALLOCATE, mode, off, len, NULL);
+		record(ino, LOG_ALLOCATE, mode, off, len, NULL);
 	fuse_reply_err(req, err < 0 ? -err : 0);
+}
+
+/* Blocks that are not allocated are holes. */
+static void rec_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		      struct fuse_file_info *fi)
+{
+	const struct store *store = is_file(ino) ? &stores[ino] : NULL;
+	bool data = whence == SEEK_DATA;
+
+	if (!store || (!data && whence != SEEK_HOLE)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	while ((uint64_t)off < store->size && store->allocated[off / STORE_BLOCK] != data)
+		off = (off / STORE_BLOCK + 1) * STORE_BLOCK;
+	if ((uint64_t)off < store->size)
+		fuse_reply_lseek(req, off);
+	else if (data)
+		fuse_reply_err(req, ENXIO);
+	else
+		fuse_reply_lseek(req, store->size);
 }
 
 static const struct fuse_lowlevel_ops ops = {
@@ -436,12 +472,13 @@ static const struct fuse_lowlevel_ops ops = {
 	.write = rec_write,
 	.fsync = rec_fsync,
 	.fallocate = rec_fallocate,
+	.lseek = rec_lseek,
 };
 
 /* --- start and end ------------------------------------------------------------------------ */
 
 /* Holes stay holes: zeros are not written. */
-static void load(const char *path)
+static void load(struct store *store, const char *path)
 {
 	static char buf[1 << 16];
 	FILE *in = fopen(path, "r");
@@ -451,12 +488,12 @@ static void load(const char *path)
 	if (!in)
 		die("%s: %m", path);
 	while ((len = fread(buf, 1, sizeof(buf), in)) > 0) {
-		if (!log_all_zeros(buf, len) && store_write(&store, buf, len, off))
+		if (!log_all_zeros(buf, len) && store_write(store, buf, len, off))
 			die("%s is bigger than --size", path);
 		off += len;
 	}
 	fclose(in);
-	store_truncate(&store, off);
+	store_truncate(store, off);
 }
 
 static int serve(struct fuse_session *se)
@@ -485,30 +522,33 @@ static int serve(struct fuse_session *se)
 /* Whole sectors after the image up to the end. */
 static void poison(uint64_t end)
 {
+	struct store *store = &stores[INO_IMAGE];
 	char sector[SECTOR];
 
 	sector_poison(sector);
-	for (uint64_t off = (store.size + SECTOR - 1) / SECTOR * SECTOR; off < end; off += SECTOR) {
-		if (store_write(&store, sector, SECTOR, off))
+	for (uint64_t off = (store->size + SECTOR - 1) / SECTOR * SECTOR; off < end; off += SECTOR) {
+		if (store_write(store, sector, SECTOR, off))
 			die("--size is too small");
 	}
 }
 
 /* So that whoever replays the log knows that nothing is missing. */
-static void record_end(void)
+static void record_end(fuse_ino_t ino)
 {
+	const struct store *store = &stores[ino];
 	uint64_t hash = 0;
 
 	if (!log_file)
 		return;
 	/* The store is whole blocks, zeros past the end. */
-	for (uint64_t off = 0; off < store.size; off += SECTOR)
-		hash ^= sector_mix(off / SECTOR, sector_hash(store.data + off));
-	record(LOG_END, 0, store.size, hash, NULL);
+	for (uint64_t off = 0; off < store->size; off += SECTOR)
+		hash ^= sector_mix(off / SECTOR, sector_hash(store->data + off));
+	record(ino, LOG_END, 0, store->size, hash, NULL);
 }
 
 static const struct option options[] = {
 	{ "load", required_argument, NULL, 'l' },
+	{ "data", required_argument, NULL, 'd' },
 	{ "poison", required_argument, NULL, 'i' },
 	{ "log", required_argument, NULL, 'o' },
 	{ "size", required_argument, NULL, 's' },
@@ -525,7 +565,7 @@ int main(int argc, char **argv)
 	static char log_buffer[1 << 20];
 	char *fuse_argv[3] = { "recfs", "-oallow_other,fsname=recfs,default_permissions", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(2, fuse_argv);
-	const char *image = NULL, *log_path = NULL;
+	const char *image = NULL, *data = NULL, *log_path = NULL;
 	uint64_t size = 1ULL << 40, device_size = 0;
 	bool foreground = false;
 	struct fuse_session *se;
@@ -535,6 +575,9 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'l':
 			image = optarg;
+			break;
+		case 'd':
+			data = optarg;
 			break;
 		case 'i':
 			device_size = strtoull(optarg, NULL, 0);
@@ -566,17 +609,20 @@ int main(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		die("usage: recfs [OPTION...] MOUNTPOINT");
-	if (!store_open(&store, size))
+	if (!store_open(&stores[INO_IMAGE], size) || !store_open(&stores[INO_DATA], size))
 		die("no memory");
 	if (image)
-		load(image);
+		load(&stores[INO_IMAGE], image);
+	if (data)
+		load(&stores[INO_DATA], data);
 	poison(device_size);
 	if (log_path) {
 		log_file = fopen(log_path, "we");
 		if (!log_file)
 			die("%s: %m", log_path);
 		setvbuf(log_file, log_buffer, _IOFBF, sizeof(log_buffer));
-		log_begin(log_file, device_size ? LOG_BLOCK_DEVICE : 0, store.size);
+		log_begin(log_file, device_size ? LOG_BLOCK_DEVICE : 0, stores[INO_IMAGE].size,
+			  stores[INO_DATA].size);
 		fflush(log_file);
 	}
 
@@ -586,7 +632,8 @@ int main(int argc, char **argv)
 	if (!foreground && fuse_daemonize(0))
 		die("cannot go on in the background");
 	status = serve(se);
-	record_end();
+	record_end(INO_DATA);
+	record_end(INO_IMAGE);
 	fuse_session_unmount(se);
 	fuse_session_destroy(se);
 	if (log_file && fclose(log_file))

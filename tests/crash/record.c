@@ -7,6 +7,7 @@
  *
  *	CHAIN	what lies below the image: raw:FILE or qcow2:FILE, several with a comma between,
  *		or -
+ *	IMAGE	its external data file, if it has one, is IMAGE.data; not for STORE block
  *	STORE	file: recfs; loop: a loop device on recfs' file, where requests of 512 bytes can
  *		overtake each other; block: dm-log-writes. Devices are poisoned
  *	OPTIONS	with a comma between, or -:
@@ -97,6 +98,7 @@ static void run(const char *const *argv)
 /**
  * struct job - the line, and what there is while it runs
  * @path: of the image in its store.
+ * @data: its external data file, empty if it has none; @data_path: that in the store.
  * @command: for recfs, and when.
  */
 struct job {
@@ -129,11 +131,15 @@ struct job {
 	char command[128];
 
 	char path[4096];
+	char data[1100];
+	char data_path[4096];
 	char log[4096];
 	uint64_t device_size;
+	uint64_t data_room;
 	pid_t recfs;
 	int ctl;
 	int loop;
+	int data_loop;
 	struct marks marks;
 };
 
@@ -200,6 +206,9 @@ static bool parse_line(struct job *job, const char *line)
 	job->ops = 200;
 	job->threads = 3;
 	job->most = 128;
+	snprintf(job->data, sizeof(job->data), "%s.data", job->image);
+	if (access(job->data, F_OK))
+		job->data[0] = '\0';
 	for (char *o = strtok_r(job->text, ",", &save); o; o = strtok_r(NULL, ",", &save))
 		take_option(job, o);
 	return true;
@@ -221,7 +230,7 @@ static void command(const struct job *job, const char *text)
 static void recfs_start(struct job *job)
 {
 	char hold[16], seed[32], size[32], path[8192];
-	const char *argv[20] = {
+	const char *argv[24] = {
 		recfs, "--foreground", "--load", job->image, "--log", job->log,
 		"--hold", hold, "--seed", seed, "--size", MOST_SIZE,
 	};
@@ -238,6 +247,10 @@ static void recfs_start(struct job *job)
 		argv[n++] = "--poison";
 		argv[n++] = size;
 	}
+	if (job->data[0]) {
+		argv[n++] = "--data";
+		argv[n++] = job->data;
+	}
 	argv[n] = mountpoint;
 	job->recfs = start(argv);
 	snprintf(path, sizeof(path), "%s/mark", mountpoint);
@@ -252,8 +265,11 @@ static void recfs_start(struct job *job)
 	if (job->ctl < 0)
 		die("%s: %m", path);
 	snprintf(job->path, sizeof(job->path), "%s/image", mountpoint);
+	snprintf(job->data_path, sizeof(job->data_path), "%s/data", mountpoint);
 	if (job->may_fail && is_store(job, "file")) {
 		sprintf(path, "capacity %llu", (unsigned long long)job->device_size);
+		command(job, path);
+		sprintf(path, "data-capacity %llu", (unsigned long long)job->data_room);
 		command(job, path);
 	}
 }
@@ -270,26 +286,42 @@ static void recfs_end(struct job *job)
 	wait_for(job->recfs, recfs);
 }
 
-static void loop_start(struct job *job)
+/* @path: a file; (out) the device on it. Return: that, open. */
+static int make_loop(const struct job *job, char *path)
 {
 	struct loop_config config = { .block_size = SECTOR, .info.lo_flags = LO_FLAGS_DIRECT_IO };
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE), loop;
 
-	config.fd = open(job->path, O_RDWR | O_CLOEXEC);
-	snprintf(job->path, sizeof(job->path), "/dev/loop%d", number);
-	job->loop = open(job->path, O_RDWR | O_CLOEXEC);
-	if (number < 0 || job->loop < 0 || ioctl(job->loop, LOOP_CONFIGURE, &config))
+	config.fd = open(path, O_RDWR | O_CLOEXEC);
+	sprintf(path, "/dev/loop%d", number);
+	loop = open(path, O_RDWR | O_CLOEXEC);
+	if (number < 0 || loop < 0 || ioctl(loop, LOOP_CONFIGURE, &config))
 		die("%s: no loop device: %m", job->name);
 	close(config.fd);
 	close(control);
+	return loop;
+}
+
+static void loop_start(struct job *job)
+{
+	job->loop = make_loop(job, job->path);
+	if (job->data[0])
+		job->data_loop = make_loop(job, job->data_path);
+}
+
+static void end_loop(int loop, const char *path)
+{
+	if (ioctl(loop, LOOP_CLR_FD))
+		die("%s: %m", path);
+	close(loop);
 }
 
 static void loop_end(struct job *job)
 {
-	if (ioctl(job->loop, LOOP_CLR_FD))
-		die("%s: %m", job->path);
-	close(job->loop);
+	end_loop(job->loop, job->path);
+	if (job->data[0])
+		end_loop(job->data_loop, job->data_path);
 }
 
 static void recfs_event(void *data)
@@ -355,14 +387,19 @@ static void block_end(struct job *job)
 
 /* --- disks ---------------------------------------------------------------------------------- */
 
-static void open_layer(struct rig_attach *a, const char *path, bool raw, bool writable)
+static int open_file(const char *path, bool writable)
 {
 	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_NOATIME | O_CLOEXEC);
 
 	if (fd < 0)
 		die("%s: %m", path);
+	return fd;
+}
+
+static void open_layer(struct rig_attach *a, const char *path, bool raw, bool writable)
+{
 	a->raw[a->count] = raw;
-	a->fds[a->count++] = fd;
+	a->fds[a->count++] = open_file(path, writable);
 }
 
 static int attach(struct job *job)
@@ -372,9 +409,13 @@ static int attach(struct job *job)
 		.flags = QCOW2BLK_F_NO_PARTSCAN | (job->no_discard ? QCOW2BLK_F_NO_DISCARD : 0),
 		.direct_io = job->buffered ? QCOW2BLK_DIRECT_IO_OFF : QCOW2BLK_DIRECT_IO_AUTO,
 	};
-	char *save = NULL;
+	char *save = NULL, key[2048];
 	int index;
 
+	snprintf(key, sizeof(key), "%s.key", job->image);
+	a.key_file = key;
+	if (job->data[0])
+		a.data_fds[0] = open_file(job->data_path, true);
 	open_layer(&a, job->path, false, true);
 	for (char *layer = strtok_r(job->chain, ",", &save); layer && strcmp(layer, "-");
 	     layer = strtok_r(NULL, ",", &save)) {
@@ -389,6 +430,8 @@ static int attach(struct job *job)
 		die("%s: %s: %s", job->name, strerror(-index), a.sentence);
 	while (a.count)
 		close(a.fds[--a.count]);
+	if (job->data[0])
+		close(a.data_fds[0]);
 	return index;
 }
 
@@ -476,6 +519,11 @@ static void find_size(struct job *job)
 	if (stat(job->image, &st))
 		die("%s: %m", job->image);
 	job->device_size = (st.st_size + job->room + 4095) / 4096 * 4096;
+	if (!job->data[0])
+		return;
+	if (stat(job->data, &st))
+		die("%s: %m", job->data);
+	job->data_room = st.st_blocks * SECTOR + job->room;
 }
 
 /*

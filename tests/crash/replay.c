@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decrypt.h"
 #include "replay.h"
 #include "rig.h"
 
@@ -65,7 +66,7 @@ static size_t begin_of(const struct log *log, size_t end)
 static void find_durable(struct replay *r)
 {
 	const struct log *log = r->log;
-	size_t oldest = 0;	/* all before it are settled */
+	size_t oldest[2] = { 0 };	/* of each file, all before it are settled */
 
 	for (size_t i = 0; i < log->count; i++) {
 		const struct log_op *op = &log->ops[i];
@@ -74,16 +75,17 @@ static void find_durable(struct replay *r)
 		r->durable[i] = at_once ? i : SIZE_MAX - 1;
 	}
 	for (size_t end = 0; end < log->count; end++) {
+		bool file = log->ops[end].data_file;
 		size_t begin;
 
 		if (log->ops[end].type != LOG_FSYNC_END)
 			continue;
 		begin = begin_of(log, end);
-		for (size_t i = oldest; i < begin; i++) {
-			if (r->durable[i] == SIZE_MAX - 1)
+		for (size_t i = oldest[file]; i < begin; i++) {
+			if (log->ops[i].data_file == file && r->durable[i] == SIZE_MAX - 1)
 				r->durable[i] = log->ops[end].arg ? SIZE_MAX : end;
 		}
-		oldest = begin > oldest ? begin : oldest;
+		oldest[file] = begin > oldest[file] ? begin : oldest[file];
 	}
 }
 
@@ -102,6 +104,7 @@ static void apply(struct replay *r, struct image *img, size_t at)
 	const struct log_op *op = &r->log->ops[at];
 	uint64_t end = op->off + op->len;
 
+	img = op->data_file ? img->data : img;
 	switch (op->type) {
 	case LOG_WRITE:
 		if ((op->off | op->len) % SECTOR)
@@ -151,17 +154,18 @@ static void apply_torn(struct replay *r, size_t at, uint64_t *random)
 	const struct log_op *op = &r->log->ops[at];
 	uint64_t count = op->len / SECTOR, where = rig_random(random) % (count ? count : 1);
 	enum tear tear = TEAR_HEAD + rig_random(random) % 4;
+	struct image *img = op->data_file ? r->state.data : &r->state;
 	bool zeros = op->type == LOG_ZEROS;
 
 	if (!is_write(op) || count < 2 || (op->off | op->len) % SECTOR) {
 		apply(r, &r->state, at);
 		return;
 	}
-	if (op->off + op->len > r->state.size)
-		image_resize(&r->state, op->off + op->len);
+	if (op->off + op->len > img->size)
+		image_resize(img, op->off + op->len);
 	for (uint64_t i = 0; i < count; i++) {
 		if (gets_through(tear, i, where, random))
-			image_put(&r->state, op->off + i * SECTOR,
+			image_put(img, op->off + i * SECTOR,
 				  zeros ? CONTENT_ZEROS : r->first[at] + i, SECTOR, zeros);
 	}
 }
@@ -192,17 +196,27 @@ void replay_prefix(struct replay *r, size_t point)
 	snprintf(r->words, sizeof(r->words), "all");
 }
 
-bool replay_is_complete(struct replay *r)
+static bool is_as_told(const struct image *img, const struct log_op *end)
 {
-	const struct log_op *last = r->log->count ? &r->log->ops[r->log->count - 1] : NULL;
 	uint64_t hash = 0;
 
-	if (!last || last->type != LOG_END)
-		return true;
+	for (uint64_t s = 0; s < img->sectors; s++)
+		hash ^= sector_mix(s, contents[img->ids[s]].hash);
+	return hash == end->len && img->size == end->off;
+}
+
+bool replay_is_complete(struct replay *r)
+{
+	const struct log_op *last = r->log->ops + r->log->count;
+
 	replay_prefix(r, r->log->count);
-	for (uint64_t s = 0; s < r->state.sectors; s++)
-		hash ^= sector_mix(s, contents[r->state.ids[s]].hash);
-	return hash == last->len && r->state.size == last->off;
+	while (last-- > r->log->ops && last->type == LOG_END) {
+		const struct image *img = last->data_file ? r->state.data : &r->state;
+
+		if (img && !is_as_told(img, last))
+			return false;
+	}
+	return true;
 }
 
 static size_t find_optional(struct replay *r, size_t point)
@@ -219,7 +233,10 @@ static size_t find_optional(struct replay *r, size_t point)
 
 static bool is_data(const struct replay *r, size_t at)
 {
-	return r->log->ops[at].type == LOG_WRITE && contents[r->first[at]].kind == SECTOR_DATA;
+	const struct log_op *op = &r->log->ops[at];
+
+	return op->type == LOG_WRITE &&
+	       contents[decrypt(r->first[at], op->off / SECTOR)].kind == SECTOR_DATA;
 }
 
 static void choose(struct replay *r, size_t count, enum choice choice, uint64_t *random)
@@ -266,7 +283,7 @@ static bool cut(struct replay *r, size_t count, uint64_t *random)
 	const struct log_op *op = &r->log->ops[r->optional[rig_random(random) % count]];
 	uint64_t least = r->base.size, to = percent(random, 50) ? op->off : op->off + op->len;
 
-	if (r->log->flags & LOG_BLOCK_DEVICE || r->state.size <= least)
+	if (r->log->flags & LOG_BLOCK_DEVICE || r->state.size <= least || op->data_file)
 		return false;
 	if (to < least || to >= r->state.size || percent(random, 40))
 		to = least;
@@ -315,17 +332,25 @@ static bool load_initial(struct replay *r, const char *path)
 
 		image_put(&r->initial, len, CONTENT_POISON, r->log->size - len, true);
 	}
+	if (r->initial.data) {
+		char data[4096];
+
+		snprintf(data, sizeof(data), "%s.data", path);
+		if (!image_load(r->initial.data, data) ||
+		    r->initial.data->size != r->log->data_size)
+			return false;
+	}
 	return r->initial.size == r->log->size;
 }
 
-static uint64_t most_size(const struct log *log)
+static uint64_t most_size(const struct log *log, bool data_file)
 {
-	uint64_t most = log->size;
+	uint64_t most = data_file ? log->data_size : log->size;
 
 	for (size_t i = 0; i < log->count; i++) {
 		uint64_t end = log->ops[i].off + log->ops[i].len;
 
-		if (replay_changes(&log->ops[i]) && end > most)
+		if (log->ops[i].data_file == data_file && replay_changes(&log->ops[i]) && end > most)
 			most = end;
 	}
 	return most;
@@ -333,11 +358,12 @@ static uint64_t most_size(const struct log *log)
 
 bool replay_start(struct replay *r, const struct log *log, const char *image)
 {
-	uint64_t most = most_size(log);
+	uint64_t most = most_size(log, false), most_data = most_size(log, true);
+	struct image *const images[] = { &r->initial, &r->base, &r->state };
 
 	memset(r, 0, sizeof(*r));
 	r->log = log;
-	if (most > REPLAY_MAX_SIZE)
+	if (most > REPLAY_MAX_SIZE || most_data > REPLAY_MAX_SIZE)
 		return false;
 	r->durable = calloc(log->count + 1, sizeof(*r->durable));
 	r->first = calloc(log->count + 1, sizeof(*r->first));
@@ -345,9 +371,11 @@ bool replay_start(struct replay *r, const struct log *log, const char *image)
 	r->chosen = calloc(log->count + 1, sizeof(*r->chosen));
 	if (!r->durable || !r->first || !r->optional || !r->chosen)
 		die("no memory");
-	image_init(&r->initial, most);
-	image_init(&r->base, most);
-	image_init(&r->state, most);
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		image_init(images[i], most);
+		if (log->data_size)
+			image_init_data(images[i], most_data);
+	}
 	if (!load_initial(r, image))
 		return false;
 	for (size_t i = 0; i < log->count; i++) {

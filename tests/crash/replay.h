@@ -5,7 +5,8 @@
  * What was done before an fsync began is there once the fsync has ended. Of what was done later any
  * part may be there: each operation or not, of a write some sectors, and in a regular file the
  * end may lie anywhere between where it was for certain and where it was last. An fsync that
- * failed makes nothing durable, and what it should have written no later one does.
+ * failed makes nothing durable, and what it should have written no later one does. An external
+ * data file has fsyncs of its own; it is as long as the disk all the time.
  */
 #ifndef CRASH_REPLAY_H
 #define CRASH_REPLAY_H
@@ -40,8 +41,8 @@ struct replay {
 #define REPLAY_MAX_SIZE	(1ULL << 30)
 
 /*
- * @image: the file before the log; the rest of a block device is poison. Return: false if it cannot
- * be read, or is not what the log says, or became too big.
+ * @image: the file before the log; the rest of a block device is poison. An external data file
+ * is IMAGE.data. Return: false if it cannot be read, or is not what the log says, or became too big.
  */
 bool replay_start(struct replay *r, const struct log *log, const char *image);
 void replay_end(struct replay *r);

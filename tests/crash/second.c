@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "qemu.h"
 #include "rig.h"
 #include "second.h"
 
@@ -37,11 +38,14 @@ static bool disagree(struct judge *j, const char *what, int status)
 	return false;
 }
 
-/* The image at @path, with @base below it wherever its header says that is. */
-static void spell(char *spec, size_t room, const char *path, const char *base)
+/* The image at @path, with @base below it and its data beside it wherever its header says they are. */
+static void spell(const struct judge *j, char *spec, size_t room, const char *path, const char *base)
 {
-	int len = snprintf(spec, room, "driver=qcow2,file.filename=%s", path);
+	int len = snprintf(spec, room, "driver=qcow2,encrypt.key-secret=s,file.filename=%s", path);
 
+	if (j->replay.state.data)
+		len += snprintf(spec + len, room - len,
+				",data-file.driver=file,data-file.filename=%s.data", path);
 	if (base)
 		snprintf(spec + len, room - len, "%s=%s",
 			 ",backing.driver=raw,backing.file.driver=file,backing.file.filename",
@@ -51,15 +55,16 @@ static void spell(char *spec, size_t room, const char *path, const char *base)
 bool second_check(struct judge *j, const char *path, const char *base)
 {
 	char spec[8192];
-	const char *const argv[] = { "qemu-img", "check", "--image-opts", spec, NULL };
+	const char *const argv[] = { "qemu-img", "check", "--object", QEMU_SECRET, "--image-opts", spec,
+				     NULL };
 	bool good;
 	int status;
 
 	if (!image_save(&j->replay.state, path))
 		die("%s: %m", path);
-	spell(spec, sizeof(spec), path, base);
+	spell(j, spec, sizeof(spec), path, base);
 	status = spawn(argv);
-	unlink(path);
+	image_unlink(&j->replay.state, path);
 	/* What is strict here qemu-img may call corrupt, or not open, or like. */
 	if (j->check.strict || !j->check.opens)
 		return true;
@@ -92,7 +97,8 @@ static int64_t compare(struct judge *j, const char *path)
 bool second_convert(struct judge *j, const char *path, const char *base)
 {
 	char raw[4096], spec[8192];
-	const char *const argv[] = { "qemu-img", "convert", "-O", "raw", "--image-opts", spec, raw, NULL };
+	const char *const argv[] = { "qemu-img", "convert", "-O", "raw", "--object", QEMU_SECRET,
+				     "--image-opts", spec, raw, NULL };
 	int64_t bad;
 	int status;
 
@@ -101,9 +107,9 @@ bool second_convert(struct judge *j, const char *path, const char *base)
 	snprintf(raw, sizeof(raw), "%s.raw", path);
 	if (!image_save(&j->replay.state, path))
 		die("%s: %m", path);
-	spell(spec, sizeof(spec), path, base);
+	spell(j, spec, sizeof(spec), path, base);
 	status = spawn(argv);
-	unlink(path);
+	image_unlink(&j->replay.state, path);
 	if (status)
 		return disagree(j, "qemu-img convert", status);
 	bad = compare(j, raw);

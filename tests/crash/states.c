@@ -153,6 +153,18 @@ static void find_points(struct job *job)
 	}
 }
 
+/* An encrypted image's state has its key. */
+static void link_key(const char *image, const char *path)
+{
+	char key[2048], link[2048 + 8];
+
+	snprintf(key, sizeof(key), "%s.key", image);
+	snprintf(link, sizeof(link), "%s.key", path);
+	unlink(link);
+	if (!access(key, F_OK) && symlink(key, link))
+		die("%s: %m", link);
+}
+
 static void export_state(struct job *job)
 {
 	char path[2048];
@@ -164,6 +176,7 @@ static void export_state(struct job *job)
 	snprintf(path, sizeof(path), "%s/state-%llu.img", export_dir, (unsigned long long)exported);
 	if (!image_save(&job->judge.replay.state, path))
 		die("%s: %m", path);
+	link_key(job->image, path);
 	fprintf(export_list, "%s %s\n", job->name, path);
 }
 
@@ -253,7 +266,7 @@ static bool judge_prefixes(struct job *job, uint64_t want)
 		points = draw_points(job, count);
 		for (size_t i = 0; i < count; i++) {
 			replay_prefix(&job->judge.replay, points[i]);
-			if (!is_new(job->judge.replay.state.hash))
+			if (!is_new(image_hash(&job->judge.replay.state)))
 				continue;
 			job->prefixes++;
 			good &= take(job, points[i]);
@@ -279,7 +292,7 @@ static bool judge_samples(struct job *job, uint64_t want)
 		points = draw_points(job, count);
 		for (size_t i = 0; i < count && job->states < want; i++) {
 			if (!replay_sample(&job->judge.replay, points[i], &job->random) ||
-			    !is_new(job->judge.replay.state.hash))
+			    !is_new(image_hash(&job->judge.replay.state)))
 				continue;
 			good &= take(job, points[i]);
 			if (!good && stop_at_first)

@@ -152,6 +152,7 @@ static void check_cluster(const struct qcow2_header *h, const struct qcow2_clust
 	MUST(c->host_off < 1ULL << 56);
 	MUST(!(c->alloc & c->zero) && !((c->alloc | c->zero) & ~all));
 	if (c->compressed) {
+		MUST(c->mapped && !qcow2_has_data_file(h));
 		MUST(!c->copied && !c->alloc && !c->zero);
 		MUST(c->host_off >= h->cluster_size);
 		MUST(c->csize > 0 && c->csize <= 2 * h->cluster_size);
@@ -159,9 +160,11 @@ static void check_cluster(const struct qcow2_header *h, const struct qcow2_clust
 		return;
 	}
 	MUST(!c->csize && c->host_off % h->cluster_size == 0);
-	MUST(c->host_off || (!c->copied && !c->alloc));
+	MUST(c->mapped || (!c->host_off && !c->copied && !c->alloc));
+	/* The first cluster of a data file holds data, that of an image the header. */
+	MUST(!c->mapped || c->host_off || qcow2_has_data_file(h));
 	MUST(h->version > 2 || !c->zero);
-	MUST(h->subclusters > 1 || !c->host_off || c->alloc || c->zero);
+	MUST(h->subclusters > 1 || !c->mapped || c->alloc || c->zero);
 }
 
 void exercise_l2_entry(const struct qcow2_header *h, struct qcow2_l2_entry entry)
@@ -179,10 +182,14 @@ void exercise_l2_entry(const struct qcow2_header *h, struct qcow2_l2_entry entry
 		return;
 	}
 	check_cluster(h, &c);
+	MUST(!qcow2_check_place(h, &c, c.host_off, &fault));
+	MUST(qcow2_check_place(h, &c, c.host_off + 512, &fault) ==
+	     (qcow2_has_data_file(h) && c.mapped ? -EINVAL : 0));
 	if (c.compressed)
 		return;
 	encoded = qcow2_l2_encode(h, &c);
 	MUST(!qcow2_l2_decode(h, encoded, &again, &fault));
-	MUST(again.copied == c.copied && again.host_off == c.host_off);
+	MUST(again.copied == c.copied && again.mapped == c.mapped);
+	MUST(again.host_off == c.host_off);
 	MUST(again.alloc == c.alloc && again.zero == c.zero);
 }

@@ -26,13 +26,18 @@
 #include "bad.h"
 #include "rig.h"
 
-static int write_image(const struct image *image, const char *path)
+static int write_file(const void *data, size_t len, const char *path)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
-	if (fd < 0 || write(fd, image->data, image->len) != (ssize_t)image->len)
+	if (fd < 0 || write(fd, data, len) != (ssize_t)len)
 		die("%s: %m", path);
 	return fd;
+}
+
+static int write_image(const struct image *image, const char *path)
+{
+	return write_file(image->data, image->len, path);
 }
 
 /* --- in the kernel ------------------------------------------------------------------------ */
@@ -139,10 +144,17 @@ static void attach(const struct row *row, const struct image *image, const char 
 		   struct rig_log *log)
 {
 	struct rig_attach a = { .count = 1, .fds = { write_image(image, path) } };
+	char data_path[4096];
 	int index;
 
+	if (image->file_len) {
+		snprintf(data_path, sizeof(data_path), "%s.data", path);
+		a.data_fds[0] = write_file(image->file, image->file_len, data_path);
+	}
 	index = rig_attach(&a);
 	close(a.fds[0]);
+	if (image->file_len)
+		close(a.data_fds[0]);
 	if (index < 0 && row->outcome != REFUSED)
 		wrong(row, "refused: %s: %s", strerror(-index), a.sentence);
 	else if (index < 0 && strcmp(a.sentence, row->words))

@@ -44,10 +44,13 @@ enum guest {
 	EVERYTHING = -1,
 };
 
+/* @file: an external data file, of @file_len bytes; 0: there is none. */
 struct image {
 	unsigned char data[FILE_ROOM];
 	size_t len;
 	unsigned char want[GUEST_CLUSTERS * CLUSTER];
+	unsigned char file[GUEST_CLUSTERS * CLUSTER];
+	size_t file_len;
 };
 
 struct edit {
@@ -69,8 +72,9 @@ struct row {
 	enum guest guest;
 	int version;		/* 0: 3 */
 	bool zstd;
+	bool data_file;
 	bool extended;
-	struct edit edits[3];
+	struct edit edits[5];
 	void (*mangle)(struct image *image);
 };
 
@@ -152,6 +156,8 @@ void cut_before_plain_too(struct image *image);
 void cut_in_plain_too(struct image *image);
 void victim_reads_zeros(struct image *image);
 void victim_reads_plain(struct image *image);
+void plain_reads_zeros(struct image *image);
+void cut_data_file(struct image *image);
 void x_victim_reads_zeros(struct image *image);
 void sixty_five_extensions(struct image *image);
 

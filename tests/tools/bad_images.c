@@ -27,6 +27,9 @@
 #define BAD_ZSTD(nm, how) { .name = "zstd-" nm, .outcome = ERROR, .words = "bad zstd stream", \
 	.guest = STREAM, .zstd = true, .mangle = how }
 
+#define DATA_L2(nm, outcome_, words_, v) { .name = "data-l2-" nm, .outcome = outcome_, \
+	.words = words_, .guest = VICTIM, .data_file = true, .edits = { VICTIM_ENTRY(v) } }
+
 #define X_VICTIM_ENTRY(word, bitmap) { X_L2_OFF + 16, 8, word }, { X_L2_OFF + 24, 8, bitmap }
 #define BAD_X(nm, words_, word, bitmap) { .name = "extl2-" nm, .outcome = ERROR, \
 	.words = words_, .guest = X_VICTIM, .extended = true, \
@@ -46,7 +49,13 @@
 #define BAD_BITS "cluster_bits is out of range: 9 (512 bytes) to 21 (2 MiB) are valid"
 #define EXT_PAST \
 	"header extension length reaches past the first cluster or into the backing file name"
+#define LUKS(luks_off, luks_len) SET(crypt_method, 2), AT(112, 4, QCOW2_EXT_CRYPTO), \
+	AT(116, 4, 16), AT(120, 8, luks_off), AT(128, 8, luks_len)
+#define LUKS_SMALL "full disk encryption header length is too small: a LUKS header has 592 bytes, " \
+	"and key material"
+#define LUKS_EOF "full disk encryption header length reaches past the end of the file"
 #define RESERVED "has reserved bits set"
+#define ELSEWHERE "is not the guest offset, as it must be in an external data file"
 #define UNALIGNED "is not a multiple of the cluster size"
 
 const struct row bad_rows[] = {
@@ -79,8 +88,6 @@ const struct row bad_rows[] = {
 	REFUSE("crypt-method-luks-bare",
 	       "crypt_method is LUKS, but there is no full disk encryption header",
 	       SET(crypt_method, 2)),
-	REFUSE("crypt-method-aes", "crypt_method is not supported: the image is encrypted",
-	       SET(crypt_method, 1)),
 	REFUSE("l1-size-0", "l1_size is too small for the size of the disk", SET(l1_size, 0)),
 	REFUSE("l1-size-past-end", L1_EOF, SET(l1_size, 1 << 20)),
 	REFUSE("l1-size-too-big", "l1_size is too big: 4194304 entries (32 MiB) are the most",
@@ -153,9 +160,10 @@ const struct row bad_rows[] = {
 	       "incompatible feature bit is not known", SET(incompatible_features, 1 << 5)),
 	REFUSE("feature-63", "incompatible feature bit is not known",
 	       SET(incompatible_features, 1ULL << 63)),
-	REFUSE("feature-data-file",
-	       "incompatible_features has the external data file bit, which is not supported",
-	       SET(incompatible_features, QCOW2_INCOMPAT_DATA_FILE)),
+	REFUSE("data-file-with-snapshots",
+	       "nb_snapshots is not zero, but there is an external data file, which allows no snapshots",
+	       SET(incompatible_features, QCOW2_INCOMPAT_DATA_FILE), SET(nb_snapshots, 1),
+	       SET(snapshots_offset, 2 * CLUSTER)),
 	REFUSE("feature-raw-without-data-file",
 	       "autoclear_features has the raw data file bit, but the image has no data file",
 	       SET(autoclear_features, QCOW2_AUTOCLEAR_DATA_FILE_RAW)),
@@ -203,6 +211,15 @@ const struct row bad_rows[] = {
 	REFUSE("extension-crypto-at-0",
 	       "full disk encryption header offset is not a multiple of the cluster size",
 	       AT(112, 4, QCOW2_EXT_CRYPTO), AT(116, 4, 16), SET(crypt_method, 2)),
+	REFUSE("luks-offset-unaligned",
+	       "full disk encryption header offset is not a multiple of the cluster size",
+	       LUKS(CLUSTER + 512, 592)),
+	REFUSE("luks-length-0", LUKS_SMALL, LUKS(CLUSTER, 0)),
+	REFUSE("luks-length-591", LUKS_SMALL, LUKS(CLUSTER, 591)),
+	REFUSE("luks-length-past-end", LUKS_EOF, LUKS(CLUSTER, 1 << 20)),
+	REFUSE("luks-length-max", LUKS_EOF, LUKS(CLUSTER, ~0ULL)),
+	REFUSE("luks-offset-past-end", LUKS_EOF, LUKS(1ULL << 40, 592)),
+	REFUSE("luks-offset-max", LUKS_EOF, LUKS(~0ULL << 16, 592)),
 	CUT("extension-65", "header extension is one too many: 64 are the most",
 	    sixty_five_extensions),
 
@@ -312,7 +329,22 @@ const struct row bad_rows[] = {
 	{ .name = "zstd-cut-within", .outcome = ERROR, .words = "bad zstd stream",
 	  .guest = STREAM_END, .zstd = true, .mangle = cut_in_end_stream },
 
+	DATA_L2("elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER),
+	DATA_L2("at-the-start", ERROR, ELSEWHERE, COPIED),
+	DATA_L2("past-end", ERROR, ELSEWHERE, COPIED | PAST_END),
+	DATA_L2("zero-elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER | ZERO),
+	DATA_L2("unaligned", ERROR, UNALIGNED, COPIED | (CLUSTER + 512)),
+	DATA_L2("reserved", ERROR, RESERVED, COPIED | CLUSTER | 1 << 3),
+	DATA_L2("compressed", ERROR, "is compressed, which is not possible",
+		COMPRESSED | STREAM_OFF),
+	{ .name = "data-file-cut", .outcome = ERROR, .words = BEYOND, .guest = PLAIN_TOO,
+	  .data_file = true, .mangle = cut_data_file },
+
 	/* Odd, but QEMU reads it. */
+	{ .name = "data-fine", .outcome = FINE, .data_file = true },
+	DATA_L2("fine-without-copied", FINE, NULL, CLUSTER),
+	{ .name = "data-fine-first-without-copied", .outcome = FINE, .data_file = true,
+	  .edits = { AT(L2_OFF + PLAIN * 8, 8, 0) }, .mangle = plain_reads_zeros },
 	{ .name = "fine", .outcome = FINE },
 	{ .name = "fine-v2", .outcome = FINE, .version = 2,
 	  .edits = { AT(L2_OFF + ZEROS * 8, 8, 0), AT(L2_OFF + ZEROS_ALLOC * 8, 8, 0) } },
@@ -358,6 +390,21 @@ void bad_make_text(unsigned char *cluster, int guest)
 	for (size_t i = 0; i < CLUSTER; i += 32) {
 		snprintf(line, sizeof(line), "guest cluster %2d, byte %4zu......", guest, i);
 		memcpy(cluster + i, line, 32);
+	}
+}
+
+/* Data go where the guest has them, in a file of their own; nothing is compressed. */
+static void move_data(struct image *image)
+{
+	bad_put(image, FIELD(incompatible_features), QCOW2_INCOMPAT_DATA_FILE);
+	memcpy(image->file, image->want, sizeof(image->file));
+	memset(image->file + ZEROS_ALLOC * CLUSTER, 0xdb, CLUSTER);
+	image->file_len = sizeof(image->file);
+	for (int guest = 0; guest <= STREAM_END; guest++) {
+		uint64_t zero = guest == ZEROS_ALLOC ? ZERO : 0;
+
+		if (guest != ZEROS && guest != NOTHING)
+			bad_put(image, L2_OFF + guest * 8, 8, COPIED | guest * CLUSTER | zero);
 	}
 }
 
@@ -424,6 +471,8 @@ static void build_standard(struct image *image, const struct row *row)
 		}
 	}
 	image->len = off;
+	if (row->data_file)
+		move_data(image);
 }
 
 void bad_build(struct image *image, const struct row *row)

@@ -372,6 +372,19 @@ void victim_reads_zeros(struct image *image)
 	memset(image->want + VICTIM * CLUSTER, 0, CLUSTER);
 }
 
+void plain_reads_zeros(struct image *image)
+{
+	memset(image->want + PLAIN * CLUSTER, 0, CLUSTER);
+}
+
+/* As cut_before_plain_too(). */
+void cut_data_file(struct image *image)
+{
+	image->file_len = PLAIN_TOO * CLUSTER;
+	bad_put(image, L2_OFF + STREAM_END * 8, 8, 0);
+	memset(image->want + STREAM_END * CLUSTER, 0, CLUSTER);
+}
+
 void x_victim_reads_zeros(struct image *image)
 {
 	memset(image->want + X_CLUSTER, 0, X_CLUSTER);

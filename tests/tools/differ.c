@@ -8,7 +8,7 @@
  * that it should hold; every read is compared at once. Of each image of the manifest whose
  * name matches a pattern a copy is written: attached, changed, detached, some times over. In the end
  * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, qemu-img
- * compare agrees, and internal snapshots hold what they held.
+ * compare agrees, internal snapshots hold what they held, and a raw data file is what the disk is.
  *
  *	--ops N, --rounds N		operations for each image, and in how many attachments
  *	--threads N, --jobs N		threads on a disk; images at a time
@@ -129,13 +129,15 @@ static void leave_copy(struct disk *disk, const struct image_copy *copy)
 static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 			   const struct manifest_snapshot *snapshot)
 {
-	char option[256], got[4096], want[4096], said[QEMU_SAID];
+	char option[256], got[4096], want[4096], said[QEMU_SAID], spec[QEMU_SPEC];
 	int got_fd, want_fd;
 	ssize_t len;
 
 	snprintf(option, sizeof(option), "snapshot.name=%s", snapshot->tag);
 	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
-						  image_top(copy), "got.raw", NULL }, said)) {
+						  "--object", QEMU_SECRET, "--image-opts",
+						  qemu_spec(image_top(copy), spec), "got.raw",
+						  NULL }, said)) {
 		disk_fail(disk, "snapshot %s: qemu-img convert: %s", snapshot->tag, said);
 		return;
 	}
@@ -167,7 +169,8 @@ static void check_new_snapshot(struct disk *disk, const struct image_copy *copy,
 
 static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool compare)
 {
-	char said[QEMU_SAID];
+	const struct manifest_layer *top = copy->image->layers;
+	char said[QEMU_SAID], spec[QEMU_SPEC];
 
 	if (!qemu_check(copy->dir, image_top(copy), leaks_allowed, said))
 		disk_fail(disk, "qemu-img check: %s", said);
@@ -175,9 +178,16 @@ static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool comp
 		check_snapshot(disk, copy, &copy->image->snapshots[i]);
 	if (!compare || !write_oracle(disk, copy->dir))
 		return;
-	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F",
-						  "qcow2", "want.raw", image_top(copy), NULL }, said))
+	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "--object",
+						  QEMU_SECRET, "--image-opts",
+						  "driver=raw,file.filename=want.raw",
+						  qemu_spec(image_top(copy), spec), NULL }, said))
 		disk_fail(disk, "qemu-img compare: %s", said);
+	/* QEMU makes it longer than the disk, up to the end of the last cluster: with zeros. */
+	if (top->data_is_raw &&
+	    qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "raw",
+						  "want.raw", top->data, NULL }, said))
+		disk_fail(disk, "the data file is not what the disk is: %s", said);
 	disk_leave_snapshots(disk, copy->dir);
 	for (unsigned int i = 0; i < disk->snapshot_count; i++)
 		check_new_snapshot(disk, copy, disk->snapshots[i].name);
@@ -224,6 +234,7 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 {
 	struct disk disk = {
 		.name = image->name, .threads = thread_count, .may_be_full = room,
+		.has_data_file = image->layers[0].data,
 	};
 	struct image_copy copy;
 

@@ -28,6 +28,7 @@ struct disk_snapshot {
  * @subcluster_size: what is discarded at a time, bytes; the same with standard L2 entries.
  * @is_v2: no zero clusters: with a backing file, discards must do nothing.
  * @has_backing: there are layers below.
+ * @has_data_file: the top has one, and so no snapshots.
  * @no_discard: attached so that discards are refused.
  * @is_other: not one of ours: what is discarded is unknown.
  * @may_be_full: what needs space may get ENOSPC.
@@ -49,6 +50,7 @@ struct disk {
 	uint32_t subcluster_size;
 	bool is_v2;
 	bool has_backing;
+	bool has_data_file;
 	bool no_discard;
 	bool is_other;
 	bool may_be_full;

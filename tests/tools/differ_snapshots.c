@@ -103,7 +103,8 @@ void disk_change_snapshots(struct disk *disk, uint64_t random)
 {
 	struct disk_snapshot *snapshot;
 
-	if (disk->is_other || bytes_of(disk) * DISK_SNAPSHOTS > MAX_BYTES)
+	if (disk->is_other || disk->has_data_file ||
+	    bytes_of(disk) * DISK_SNAPSHOTS > MAX_BYTES)
 		return;
 	if (!disk->snapshot_count || (disk->snapshot_count < DISK_SNAPSHOTS && random % 2)) {
 		create(disk);

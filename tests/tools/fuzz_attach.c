@@ -32,6 +32,7 @@
 #include "rig.h"
 
 #define THREADS		8
+#define KEY		"cbc(aes) 0 000102030405060708090a0b0c0d0e0f\n"
 #define WRITE_EVERY	4
 #define WRITE_OPS	24
 #define MAX_GROWTH	(64U << 20)
@@ -43,6 +44,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static u64 next_number, last_number, seed, attached, refused, failed_reads, complaints;
 static u64 written, whole, failed_changes;
 static const char *case_dir, *scratch_dir;
+static char key_path[PATH_MAX];	/* of some key, for images that are encrypted */
 static char **image_args;
 static int image_count;
 static struct rig_log kernel_log;
@@ -175,6 +177,10 @@ static int attach(struct worker *w, bool writable, u64 *size)
 		a.fds[a.count++] = open(backing + 1, O_RDONLY | O_CLOEXEC | O_NOATIME);
 	}
 	index = rig_attach(&a);
+	if (index == -ENOKEY) {
+		a.key_file = key_path;
+		index = rig_attach(&a);
+	}
 	for (unsigned int i = 0; i < a.count; i++)
 		close(a.fds[i]);
 	if (index < 0 && (!a.sentence[0] ||
@@ -383,6 +389,8 @@ int main(int argc, char **argv)
 	image_args = argv + 5;
 	image_count = argc - 5;
 	mkdir(case_dir, 0755);
+	snprintf(key_path, sizeof(key_path), "%s/some-key", scratch_dir);
+	write_file(key_path, KEY, strlen(KEY));
 
 	rig_log_start(&kernel_log);
 	for (int i = 0; i < THREADS; i++)

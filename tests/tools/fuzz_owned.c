@@ -91,7 +91,7 @@ static void release_table(struct owned *o, u64 off)
 
 		if (o->h.subclusters > 1)
 			entry.bitmap = get_be64(o, at + 8);
-		if (qcow2_l2_decode(&o->h, entry, &c, &fault) || !c.host_off)
+		if (qcow2_l2_decode(&o->h, entry, &c, &fault) || !c.mapped)
 			continue;
 		release(o, c.host_off, c.compressed ? c.csize : o->h.cluster_size);
 	}

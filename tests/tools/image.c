@@ -44,29 +44,51 @@ static void copy_file(int from, int to)
 	close(to);
 }
 
-/* A link, or where there are none, as on vfat, a copy. */
-static void link_layer(const char *target, int dir, const char *file)
+static int create_at(int dir, const char *file)
 {
+	return image_open_at(dir, file, O_RDWR | O_CREAT | O_EXCL);
+}
+
+/* A link, or where there are none, as on vfat, a copy. */
+static void link_to(const char *images, const char *file, int dir)
+{
+	char *real = realpath(images, NULL), target[4096];
+
+	snprintf(target, sizeof(target), "%s/%s", real, file);
+	free(real);
 	if (!symlinkat(target, dir, file))
 		return;
 	if (errno != EPERM)
 		die("%s: %m", target);
-	copy_file(image_open_at(AT_FDCWD, target, O_RDONLY),
-		  image_open_at(dir, file, O_RDWR | O_CREAT | O_EXCL));
+	copy_file(image_open_at(AT_FDCWD, target, O_RDONLY), create_at(dir, file));
 }
 
+/* The key of an encrypted top, by the name that rig_attach() looks for. */
+static void link_key(const struct image_copy *copy, int dir)
+{
+	char key[256], path[4096];
+
+	snprintf(key, sizeof(key), "%s.key", image_top(copy));
+	snprintf(path, sizeof(path), "%s/%s", copy->images, key);
+	if (!access(path, F_OK))
+		link_to(copy->images, key, dir);
+}
+
+/* Copies of the top and its data that lie in @from, links to the rest. */
 static void fill_dir(const struct image_copy *copy, int from, int dir)
 {
-	char *target = realpath(copy->images, NULL), link[4096];
+	const struct manifest_layer *layer = copy->image->layers;
+	const struct manifest_layer *end = layer + copy->image->layer_count;
 
-	copy_file(from, image_open_at(dir, image_top(copy), O_RDWR | O_CREAT | O_EXCL));
-	for (unsigned int i = 1; i < copy->image->layer_count; i++) {
-		const char *file = copy->image->layers[i].file;
-
-		snprintf(link, sizeof(link), "%s/%s", target, file);
-		link_layer(link, dir, file);
+	copy_file(image_open_at(from, layer->file, O_RDONLY), create_at(dir, layer->file));
+	if (layer->data)
+		copy_file(image_open_at(from, layer->data, O_RDONLY), create_at(dir, layer->data));
+	while (++layer < end) {
+		link_to(copy->images, layer->file, dir);
+		if (layer->data)
+			link_to(copy->images, layer->data, dir);
 	}
-	free(target);
+	link_key(copy, dir);
 }
 
 static int open_dir(const char *path)
@@ -81,13 +103,16 @@ static int open_dir(const char *path)
 void image_copy(struct image_copy *copy, const struct manifest_image *image, const char *images,
 		const char *scratch)
 {
+	int from = open_dir(images);
+
 	copy->image = image;
 	copy->images = images;
 	snprintf(copy->path, sizeof(copy->path), "%s/%s.XXXXXX", scratch, image->name);
 	if (!mkdtemp(copy->path))
 		die("%s: %m", copy->path);
 	copy->dir = open_dir(copy->path);
-	fill_dir(copy, manifest_open_file(images, image_top(copy), O_RDONLY), copy->dir);
+	fill_dir(copy, from, copy->dir);
+	close(from);
 }
 
 int image_copy_to(const struct image_copy *copy, const char *parent)
@@ -99,7 +124,7 @@ int image_copy_to(const struct image_copy *copy, const char *parent)
 	if (mkdir(path, 0755))
 		die("%s: %m", path);
 	dir = open_dir(path);
-	fill_dir(copy, image_open_at(copy->dir, image_top(copy), O_RDONLY), dir);
+	fill_dir(copy, copy->dir, dir);
 	return dir;
 }
 
@@ -118,8 +143,15 @@ void image_keep(const struct image_copy *copy, const char *parent)
 
 void image_remove(struct image_copy *copy, const char *const others[])
 {
-	for (unsigned int i = 0; i < copy->image->layer_count; i++)
+	char key[256];
+
+	snprintf(key, sizeof(key), "%s.key", image_top(copy));
+	unlinkat(copy->dir, key, 0);
+	for (unsigned int i = 0; i < copy->image->layer_count; i++) {
 		unlinkat(copy->dir, copy->image->layers[i].file, 0);
+		if (copy->image->layers[i].data)
+			unlinkat(copy->dir, copy->image->layers[i].data, 0);
+	}
 	while (*others)
 		unlinkat(copy->dir, *others++, 0);
 	close(copy->dir);
@@ -137,9 +169,15 @@ int image_attach(const struct image_copy *copy, struct rig_attach *a)
 		a->raw[i] = copy->image->layers[i].raw;
 		a->fds[i] = i ? manifest_open_file(copy->images, file, O_RDONLY) :
 				image_open_at(copy->dir, file, flags);
+		file = copy->image->layers[i].data;
+		a->data_fds[i] = !file ? 0 : i ? manifest_open_file(copy->images, file, O_RDONLY) :
+						 image_open_at(copy->dir, file, flags);
 	}
 	index = rig_attach(a);
-	for (unsigned int i = 0; i < a->count; i++)
+	for (unsigned int i = 0; i < a->count; i++) {
 		close(a->fds[i]);
+		if (a->data_fds[i])
+			close(a->data_fds[i]);
+	}
 	return index;
 }

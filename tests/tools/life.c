@@ -5,6 +5,7 @@
  * life storm SECONDS IMAGE...	attach, read and detach in many threads at once; a device that is
  *				being read cannot be detached
  * life rules DIR IMAGE		what is refused, and how: messages, files, chains, indexes
+ * life data PLAIN IMAGE DATA	likewise for an image with an external data file
  * life nest IMAGE		an image on a device of an image on a device...
  * life shrink DIR IMAGE ORACLE	a file that is cut short while it is attached
  * life counters PLAIN COMPRESSED	what reads cost: both images are of 64 KiB clusters, full, and
@@ -395,6 +396,33 @@ static void chain_rules(const char *image)
 	close(a.fds[1]);
 }
 
+/* @data_fd: 0: none. Both are closed. @want: the errno, 0: attached. */
+static void pair_refused(const char *what, int fd, int data_fd, int want)
+{
+	struct rig_attach a = { .count = 1, .fds = { fd }, .data_fds = { data_fd } };
+	int index = rig_attach(&a);
+
+	if (index >= 0 && rig_detach(index))
+		wrong("%s: cannot detach", what);
+	if ((index < 0 ? index : 0) != want || (want && !a.sentence[0]))
+		wrong("%s: %d instead of %d, '%s'", what, index, want, a.sentence);
+	close(fd);
+	if (data_fd)
+		close(data_fd);
+}
+
+static int data_rules(const char *plain, const char *image, const char *data)
+{
+	pair_refused("an image and its data", open_image(image), open_image(data), 0);
+	pair_refused("an image without its data", open_image(image), 0, -EINVAL);
+	pair_refused("data that nobody wants", open_image(plain), open_image(data), -EINVAL);
+	pair_refused("an image as its own data", open_image(image), open_image(image), -EINVAL);
+	pair_refused("a closed descriptor", open_image(image), 999, -EBADF);
+	pair_refused("a directory", open_image(image), open("/", O_RDONLY), -EINVAL);
+	pair_refused("a path only", open_image(image), open(data, O_PATH), -EBADF);
+	return failures;
+}
+
 static void *attach_at_5(void *data)
 {
 	struct rig_attach a = { .count = 1, .fds = { rules_fd }, .want_index = 5 + 1 };
@@ -630,6 +658,8 @@ int main(int argc, char **argv)
 		return storm(atoi(argv[2]), argv + 3, argc - 3) ? 1 : 0;
 	if (argc == 4 && !strcmp(argv[1], "rules"))
 		return rules(argv[2], argv[3]) ? 1 : 0;
+	if (argc == 5 && !strcmp(argv[1], "data"))
+		return data_rules(argv[2], argv[3], argv[4]) ? 1 : 0;
 	if (argc == 3 && !strcmp(argv[1], "nest"))
 		return nest(argv[2]) ? 1 : 0;
 	if (argc == 5 && !strcmp(argv[1], "shrink"))

@@ -84,6 +84,7 @@ static void take_snapshot(struct manifest_image *image, char *word)
 
 static void take_word(struct manifest_image *image, char *word)
 {
+	struct manifest_layer *last = &image->layers[image->layer_count - 1];
 	struct manifest_check check;
 	int used;
 
@@ -94,6 +95,10 @@ static void take_word(struct manifest_image *image, char *word)
 			.file = strchr(word, ':') + 1,
 			.raw = word[0] == 'r',
 		};
+	} else if (image->layer_count &&
+		   (!strncmp(word, "data:", 5) || !strncmp(word, "rawdata:", 8))) {
+		last->data = strchr(word, ':') + 1;
+		last->data_is_raw = word[0] == 'r';
 	} else if (!strncmp(word, "snapshot:", 9)) {
 		take_snapshot(image, word);
 	} else if (sscanf(word, "%llu+%llu=%n", (unsigned long long *)&check.off,

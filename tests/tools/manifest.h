@@ -3,7 +3,8 @@
  * The list of images that tests/images/make leaves beside them.
  *
  * A line: NAME SIZE LAYER... CHECK... SNAPSHOT...
- *	LAYER: qcow2:FILE or raw:FILE, top first
+ *	LAYER: qcow2:FILE or raw:FILE, top first; after one that has it, its external data file:
+ *		data:FILE, or rawdata:FILE where that reads as the disk does
  *	CHECK: OFFSET+LENGTH=FILE: these bytes of the disk are the whole of FILE
  *	SNAPSHOT: snapshot:TAG=FILE: what an internal snapshot holds
  */
@@ -20,6 +21,8 @@
 struct manifest_layer {
 	const char *file;
 	bool raw;
+	const char *data;	/* or NULL */
+	bool data_is_raw;
 };
 
 struct manifest_check {

@@ -60,9 +60,17 @@ int qemu_run(int dir, const char *const argv[], char *said)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 256;
 }
 
+const char *qemu_spec(const char *file, char *spec)
+{
+	snprintf(spec, QEMU_SPEC, "driver=qcow2,encrypt.key-secret=s,file.filename=%s", file);
+	return spec;
+}
+
 bool qemu_check(int dir, const char *file, bool leaks, char *said)
 {
-	int status = qemu_run(dir, (const char *[]){ "qemu-img", "check", "-f", "qcow2", file,
+	char spec[QEMU_SPEC];
+	int status = qemu_run(dir, (const char *[]){ "qemu-img", "check", "--object", QEMU_SECRET,
+						     "--image-opts", qemu_spec(file, spec),
 						     NULL }, said);
 	size_t len = strlen(said);
 

@@ -8,6 +8,13 @@
 
 #define QEMU_SAID	65536
 
+/* A secret object: the passphrase of all encrypted images. */
+#define QEMU_SECRET	"secret,id=s,data=qcow2blk"
+
+/* @file, a qcow2 image, maybe encrypted, for --image-opts. @spec: (out) QEMU_SPEC bytes. */
+#define QEMU_SPEC	512
+const char *qemu_spec(const char *file, char *spec);
+
 /*
  * Run a program in the directory @dir. @said: (out) QEMU_SAID bytes, the beginning of what it said.
  * Return: exit status, or 256.

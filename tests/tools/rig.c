@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/genetlink.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +32,10 @@ uint64_t rig_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-/* A socket for each thread: sequence numbers stay simple. */
+/* A socket for each thread, for as long as that lives: sequence numbers stay simple. */
 static __thread struct mnl_socket *sock;
+static pthread_key_t sock_key;
+static pthread_once_t sock_once = PTHREAD_ONCE_INIT;
 static __thread uint32_t sequence;
 static __thread uint16_t family;
 
@@ -131,6 +134,17 @@ static int talk(struct nlmsghdr *nlh, struct answer *answer)
 	}
 }
 
+static void hang_up(void *socket)
+{
+	mnl_socket_close(socket);
+}
+
+static void make_sock_key(void)
+{
+	if (pthread_key_create(&sock_key, hang_up))
+		die("no key for threads");
+}
+
 static void connect_to_module(void)
 {
 	char buf[1024];
@@ -143,6 +157,8 @@ static void connect_to_module(void)
 	sock = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
 	if (!sock || mnl_socket_bind(sock, 0, MNL_SOCKET_AUTOPID) < 0)
 		die("no generic netlink: %m");
+	pthread_once(&sock_once, make_sock_key);
+	pthread_setspecific(sock_key, sock);
 	mnl_socket_setsockopt(sock, NETLINK_EXT_ACK, &one, sizeof(one));
 	mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &one, sizeof(one));
 	nlh = request(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY);
@@ -151,9 +167,39 @@ static void connect_to_module(void)
 		die("the kernel does not know %s: is the module loaded?", QCOW2BLK_GENL_NAME);
 }
 
+/* The key of an encrypted layer, if there is one. @file: where it is, or NULL. */
+static void put_key(struct nlmsghdr *nlh, int fd, const char *file)
+{
+	char path[4096], link[64], cipher[128], hex[2 * QCOW2BLK_MAX_KEY + 1];
+	uint8_t key[QCOW2BLK_MAX_KEY];
+	unsigned int iv, len = 0;
+	ssize_t path_len;
+	FILE *f;
+
+	if (!file) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		path_len = readlink(link, path, sizeof(path) - sizeof(".key"));
+		if (path_len < 0)
+			return;
+		strcpy(path + path_len, ".key");
+		file = path;
+	}
+	f = fopen(file, "re");
+	if (!f)
+		return;
+	if (fscanf(f, "%127s %u %256s", cipher, &iv, hex) != 3)
+		die("%s: no key", file);
+	fclose(f);
+	for (const char *p = hex; sscanf(p, "%2hhx", &key[len]) == 1; p += 2)
+		len++;
+	mnl_attr_put_strz(nlh, QCOW2BLK_A_LAYER_CIPHER, cipher);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_IV, iv);
+	mnl_attr_put(nlh, QCOW2BLK_A_LAYER_KEY, len, key);
+}
+
 int rig_attach(struct rig_attach *a)
 {
-	char buf[8192];
+	char buf[32768];
 	struct answer answer = {
 		.sentence = a->sentence,
 		.sentence_len = sizeof(a->sentence),
@@ -178,6 +224,9 @@ int rig_attach(struct rig_attach *a)
 		mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, a->fds[i]);
 		mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT,
 				a->raw[i] ? QCOW2BLK_FORMAT_RAW : QCOW2BLK_FORMAT_QCOW2);
+		put_key(nlh, a->fds[i], i ? NULL : a->key_file);
+		if (a->data_fds[i])
+			mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_DATA_FD, a->data_fds[i]);
 		mnl_attr_nest_end(nlh, layer);
 	}
 	mnl_attr_nest_end(nlh, layers);

@@ -23,17 +23,21 @@ uint64_t rig_random(uint64_t *state);
 /**
  * struct rig_attach - what to attach, and what came of it
  * @fds, @raw: layers, top first.
+ * @data_fds: their external data files; 0: none.
  * @count: how many.
  * @direct_io: enum qcow2blk_direct_io.
  * @cache_size: bytes; 0 for the default.
  * @want_index: plus one; 0 lets the kernel choose.
  * @writable: attach for writing; the top must be open for that.
  * @flags: further enum qcow2blk_flags.
+ * @key_file: of the top, if it is encrypted: what volume_key printed; NULL: its name is that of
+ *	the top and ".key". Keys of other layers have such names, too.
  * @sentence: (out) the kernel's words on refusal.
  * @size: (out) bytes of the disk.
  */
 struct rig_attach {
 	int fds[QCOW2BLK_MAX_LAYERS];
+	int data_fds[QCOW2BLK_MAX_LAYERS];
 	bool raw[QCOW2BLK_MAX_LAYERS];
 	unsigned int count;
 	uint8_t direct_io;
@@ -41,6 +45,7 @@ struct rig_attach {
 	unsigned int want_index;
 	bool writable;
 	uint32_t flags;
+	const char *key_file;
 	char sentence[256];
 	uint64_t size;
 };

@@ -231,6 +231,8 @@ static bool run_image(const struct manifest_image *image)
 	for (unsigned int i = 0; i < a.count; i++) {
 		a.raw[i] = image->layers[i].raw;
 		a.fds[i] = manifest_open_file(images, image->layers[i].file, O_RDONLY);
+		if (image->layers[i].data)
+			a.data_fds[i] = manifest_open_file(images, image->layers[i].data, O_RDONLY);
 	}
 	for (unsigned int i = 0; i < job.check_count; i++) {
 		job.checks[i].what = image->checks[i];
@@ -238,11 +240,25 @@ static bool run_image(const struct manifest_image *image)
 		__atomic_add_fetch(&total_bytes, image->checks[i].len, __ATOMIC_RELAXED);
 	}
 	good = verify_one(image->name, image->size, &a, &job);
-	for (unsigned int i = 0; i < a.count; i++)
+	for (unsigned int i = 0; i < a.count; i++) {
 		close(a.fds[i]);
+		if (a.data_fds[i])
+			close(a.data_fds[i]);
+	}
 	for (unsigned int i = 0; i < job.check_count; i++)
 		close(job.checks[i].fd);
 	return good;
+}
+
+/* A layer's, and that with its key. */
+static void print_files(const char *file)
+{
+	char key[4096];
+
+	puts(file);
+	snprintf(key, sizeof(key), "%s/%s.key", manifest_dir, file);
+	if (!access(key, F_OK))
+		printf("%s.key\n", file);
 }
 
 static void *run_images(void *unused)
@@ -254,8 +270,11 @@ static void *run_images(void *unused)
 		if (list_only) {
 			puts(image.name);
 		} else if (files_only) {
-			for (unsigned int i = 0; i < image.layer_count; i++)
-				puts(image.layers[i].file);
+			for (unsigned int i = 0; i < image.layer_count; i++) {
+				print_files(image.layers[i].file);
+				if (image.layers[i].data)
+					puts(image.layers[i].data);
+			}
 		} else if (!run_image(&image)) {
 			__atomic_add_fetch(&failed_count, 1, __ATOMIC_RELAXED);
 		}

@@ -17,7 +17,9 @@
  * @backing: name of the backing file or NULL.
  * @backing_len: its length; 0 means strlen.
  * @format: backing format or NULL.
+ * @data: name of the external data file or NULL; not with @format.
  * @incompatible: incompatible features.
+ * @crypt_method: none or AES.
  * @nb_snapshots: entries in the snapshot table, which lies at IMAGE_TAIL.
  * @tail: what stands there.
  * @tail_len: bytes in it.
@@ -26,7 +28,9 @@ struct small_image {
 	const char *backing;
 	size_t backing_len;
 	const char *format;
+	const char *data;
 	u64 incompatible;
+	u32 crypt_method;
 	u32 nb_snapshots;
 	const void *tail;
 	size_t tail_len;
@@ -40,6 +44,7 @@ static inline void write_image(const char *path, const struct small_image *image
 		.version = htobe32(3),
 		.cluster_bits = htobe32(9),
 		.size = htobe64(IMAGE_SIZE),
+		.crypt_method = htobe32(image->crypt_method),
 		.l1_size = htobe32(1),
 		.l1_table_offset = htobe64(3 * IMAGE_CLUSTER),
 		.refcount_table_offset = htobe64(1 * IMAGE_CLUSTER),
@@ -59,6 +64,11 @@ static inline void write_image(const char *path, const struct small_image *image
 		ext->type = htobe32(QCOW2_EXT_BACKING_FORMAT);
 		ext->length = htobe32(strlen(image->format));
 		memcpy(ext + 1, image->format, strlen(image->format));
+	}
+	if (image->data) {
+		ext->type = htobe32(QCOW2_EXT_DATA_FILE);
+		ext->length = htobe32(strlen(image->data));
+		memcpy(ext + 1, image->data, strlen(image->data));
 	}
 	if (image->backing) {
 		h.backing_file_offset = htobe64(IMAGE_CLUSTER - len);

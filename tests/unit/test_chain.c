@@ -272,12 +272,86 @@ static void test_unsupported(void **state)
 
 	write_image("own/top", &small);
 	refused("own/top", "incompatible feature bit 40, (the image does not name it)");
-	small.incompatible = QCOW2_INCOMPAT_DATA_FILE;
-	write_image("own/top", &small);
-	refused("own/top", "external data file");
 	/* To look at, it is good enough. */
 	policy.attach = false;
 	accepted("own/top", 1);
+}
+
+static void image_with_data(const char *path, const char *data)
+{
+	const struct small_image small = { .data = data, .incompatible = QCOW2_INCOMPAT_DATA_FILE };
+
+	write_image(path, &small);
+}
+
+static void make_file(const char *path)
+{
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+}
+
+/* An external data file is found as a backing file is, and held to the same. */
+static void test_data_file(void **state)
+{
+	make_file("own/sub/data");
+	make_file("other/data");
+	image_with_data("own/top", "sub/data");
+	accepted("own/top", 1);
+	image_with_data("own/top", "nothing");
+	refused("own/top", "own/nothing: cannot open the data file: No such file");
+	image_with_data("own/top", "sub");
+	refused("own/top", "own/sub: it is a directory");
+	image_with_data("own/top", "../other/data");
+	refused("own/top", "own/top: the data file /tmp/");
+	refused("own/top", "lies outside the image's directory; --backing-dir");
+	assert_int_equal(qcow2_chain_policy_allow_dir(&policy, "other", &err), 0);
+	accepted("own/top", 1);
+	image_with_data("own/top", "nbd://host/data");
+	refused("own/top", "data file nbd://host/data is not named by a plain path (nbd: names are refused); --data-file");
+	image_with_data("own/top", "json:{}");
+	refused("own/top", "(json: names are refused)");
+	image_with_data("own/top", NULL);
+	refused("own/top", "own/top: its data lie in an external data file that it does not name; give it: --data-file FILE");
+	/* To look at, the image is enough. */
+	policy.attach = false;
+	accepted("own/top", 1);
+}
+
+/* What the user names may lie anywhere, but must be wanted. */
+static void test_data_file_given(void **state)
+{
+	make_file("other/data");
+	image_with_data("own/top", "nothing");
+	policy.data_file[0] = "other/data";
+	accepted("own/top", 1);
+	image("own/over", "top", "qcow2");
+	assert_int_equal(open_chain("own/over"), QCOW2_EXIT_USAGE);
+	assert_non_null(strstr(err.text, "own/over: it has no external data file"));
+	policy.data_file[0] = NULL;
+	policy.data_file[1] = "other/data";
+	accepted("own/over", 2);
+}
+
+/* A file is one thing only. */
+static void test_data_file_twice(void **state)
+{
+	image_with_data("own/top", "top");
+	refused("own/top", "own/top: this file is already in the chain, as own/top or its data file");
+	make_file("own/data");
+	image_with_data("own/base", "data");
+	{
+		const struct small_image small = {
+			.data = "data", .incompatible = QCOW2_INCOMPAT_DATA_FILE,
+			.backing = "base",
+		};
+
+		write_image("own/top", &small);
+		policy.backing_format[1] = QCOW2BLK_FORMAT_QCOW2;
+		refused("own/top", "own/data: this file is already in the chain, as own/top");
+	}
+	policy.backing_format[1] = QCOW2_CHAIN_FORMAT_UNKNOWN;
+	image_with_data("own/base", "over");
+	image("own/over", "base", "qcow2");
+	refused("own/over", "own/over: this file is already in the chain, as own/over");
 }
 
 static void test_no_image(void **state)
@@ -348,11 +422,23 @@ static void test_writable(void **state)
 	assert_false(is_locked("own/base", 101) || is_locked("own/base", 103));
 	qcow2_chain_close(&chain);
 
+	/* With its data, where that is a file of its own. */
+	make_file("own/data");
+	image_with_data("own/top", "data");
+	if (open_chain("own/top"))
+		fail_msg("%s", err.text);
+	assert_int_equal(fcntl(chain.layer[0].data->fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	assert_true(is_locked("own/data", 101) && is_locked("own/data", 201));
+	qcow2_chain_close(&chain);
+	assert_false(is_locked("own/data", 101));
+
 	policy.writable = false;
 	if (open_chain("own/top"))
 		fail_msg("%s", err.text);
 	assert_int_equal(fcntl(chain.layer[0].fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 	assert_false(is_locked("own/top", 101));
+	assert_false(is_locked("own/data", 101));
+	assert_true(is_locked("own/data", 100));
 }
 
 /* A file that no one can write: a program that is running. */
@@ -461,6 +547,9 @@ int main(void)
 		TEST(test_loops),
 		TEST(test_depth),
 		TEST(test_unsupported),
+		TEST(test_data_file),
+		TEST(test_data_file_given),
+		TEST(test_data_file_twice),
 		TEST(test_no_image),
 		TEST(test_locks),
 		TEST(test_writable),

@@ -62,8 +62,9 @@ static void assert_cluster(const struct qcow2_header *h, u64 entry, enum qcow2_c
 	if (c.compressed)
 		return;
 	whole = qcow2_l2_encode(h, &c);
-	/* COPIED on nothing is dropped */
-	assert_int_equal(whole.word, host_off ? entry : entry & ~QCOW2_ENTRY_COPIED);
+	/* COPIED on nothing is dropped, in a data file it is on everything */
+	assert_int_equal(whole.word, copied ? entry | QCOW2_ENTRY_COPIED :
+					      entry & ~QCOW2_ENTRY_COPIED);
 	assert_int_equal(whole.bitmap, 0);
 }
 
@@ -160,6 +161,36 @@ static void compressed_l2_entries(void **state)
 	}
 }
 
+/* Without a file of their own data are where they like; with one, where the guest has them. */
+static void data_file_entries(void **state)
+{
+	for (u32 bits = QCOW2_MIN_CLUSTER_BITS; bits <= QCOW2_MAX_CLUSTER_BITS; bits++) {
+		struct qcow2_header plain = header_of(3, bits), h = plain;
+		struct qcow2_cluster c = { .mapped = true, .host_off = 5ULL << bits };
+		u64 off = c.host_off;
+		struct qcow2_fault fault;
+
+		h.incompatible_features = QCOW2_INCOMPAT_DATA_FILE;
+		assert_cluster(&h, 0, QCOW2_CLUSTER_UNALLOCATED, false, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED, QCOW2_CLUSTER_NORMAL, true, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_PLAIN,
+			       false, 0, 0);
+		assert_cluster(&h, QCOW2_ENTRY_COPIED | off, QCOW2_CLUSTER_NORMAL, true, off, 0);
+		assert_cluster(&h, off, QCOW2_CLUSTER_NORMAL, true, off, 0);
+		assert_cluster(&h, off | QCOW2_ENTRY_ZERO, QCOW2_CLUSTER_ZERO_ALLOC, true, off, 0);
+		assert_bad_cluster(&h, QCOW2_ENTRY_COMPRESSED | off,
+				   "L2 entry is compressed, which is not possible with an external data file");
+
+		assert_int_equal(qcow2_check_place(&plain, &c, 0, &fault), 0);
+		assert_int_equal(qcow2_check_place(&h, &c, off, &fault), 0);
+		assert_int_equal(qcow2_check_place(&h, &c, off + h.cluster_size, &fault), -EINVAL);
+		assert_fault(&fault, "cluster offset is not the guest offset, as it must be in an external data file");
+		c.mapped = false;
+		c.host_off = 0;
+		assert_int_equal(qcow2_check_place(&h, &c, off, &fault), 0);
+	}
+}
+
 #define BITMAP(alloc, zero) ((alloc) | (u64)(zero) << 32)
 
 static struct qcow2_header extended_header(u32 cluster_bits)
@@ -225,6 +256,35 @@ static void extended_l2_entries(void **state)
 	}
 }
 
+/* The first cluster of a data file, with COPIED, is at offset 0. */
+static void extended_data_file_entries(void **state)
+{
+	struct qcow2_header h = extended_header(16);
+	struct qcow2_l2_entry entry = { QCOW2_ENTRY_COPIED, BITMAP(1, 2) }, again;
+	struct qcow2_cluster c;
+	struct qcow2_fault fault;
+
+	assert_bad_entry(&h, entry.word, entry.bitmap,
+			 "subcluster bitmap has allocated subclusters, but there is no cluster");
+	h.incompatible_features |= QCOW2_INCOMPAT_DATA_FILE;
+	assert_int_equal(qcow2_l2_decode(&h, entry, &c, &fault), 0);
+	assert_true(c.mapped && c.copied);
+	assert_int_equal(qcow2_subcluster_type(&c, 0), QCOW2_CLUSTER_NORMAL);
+	assert_int_equal(qcow2_subcluster_type(&c, 1), QCOW2_CLUSTER_ZERO_ALLOC);
+	assert_int_equal(qcow2_subcluster_type(&c, 2), QCOW2_CLUSTER_UNALLOCATED);
+	again = qcow2_l2_encode(&h, &c);
+	assert_memory_equal(&again, &entry, sizeof(entry));
+	assert_int_equal(qcow2_check_place(&h, &c, 0, &fault), 0);
+	assert_int_equal(qcow2_check_place(&h, &c, h.cluster_size, &fault), -EINVAL);
+
+	entry.word = 0;
+	entry.bitmap = BITMAP(0, 1);
+	assert_int_equal(qcow2_l2_decode(&h, entry, &c, &fault), 0);
+	assert_false(c.mapped || c.copied);
+	assert_bad_entry(&h, 0, BITMAP(1, 0),
+			 "subcluster bitmap has allocated subclusters, but there is no cluster");
+}
+
 static void subcluster_masks(void **state)
 {
 	assert_int_equal(qcow2_subcluster_mask(0, 32), ~0U);
@@ -240,7 +300,9 @@ int main(void)
 		cmocka_unit_test(l1_entries),
 		cmocka_unit_test(standard_l2_entries),
 		cmocka_unit_test(compressed_l2_entries),
+		cmocka_unit_test(data_file_entries),
 		cmocka_unit_test(extended_l2_entries),
+		cmocka_unit_test(extended_data_file_entries),
 		cmocka_unit_test(subcluster_masks),
 	};
 

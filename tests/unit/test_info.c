@@ -68,19 +68,20 @@ static void drop(struct json_object *o, const char *key)
 	json_object_object_del(o, key);
 }
 
-/* qemu-img opens the LUKS header; we do not yet. */
+/* qemu-img tells how LUKS derives its keys, which we do not. */
 static void drop_what_only_qemu_knows(struct json_object *theirs)
 {
-	struct json_object *specific, *data, *encrypt, *format;
+	static const char *const keys[] = {
+		"hash-alg", "uuid", "slots", "payload-offset", "master-key-iters",
+	};
+	struct json_object *specific, *data, *encrypt;
 
 	json_object_object_get_ex(theirs, "format-specific", &specific);
 	json_object_object_get_ex(specific, "data", &data);
 	if (!json_object_object_get_ex(data, "encrypt", &encrypt))
 		return;
-	format = json_object_get(json_object_object_get(encrypt, "format"));
-	encrypt = json_object_new_object();
-	json_object_object_add(encrypt, "format", format);
-	json_object_object_add(data, "encrypt", encrypt);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		drop(encrypt, keys[i]);
 }
 
 static void assert_same(const char *image)
@@ -150,16 +151,19 @@ static void test_sizes(void **state)
 
 static void make_encrypted(const char *format)
 {
-	char create[256];
+	char create[512];
 
-	snprintf(create, sizeof(create), "qemu-img create -q -f qcow2 %s %s %s %%s 1M 2>/dev/null",
-		 "--object secret,id=s,data=abc -o encrypt.key-secret=s", "-o", format);
+	/* On a busy machine it may fail to measure how long a passphrase takes. */
+	snprintf(create, sizeof(create), "for i in 1 2 3 4 5 6 7 8; do qemu-img create -q -f qcow2 %s,%s %%s 1M 2>/dev/null && break; done",
+		 "--object secret,id=s,data=abc -o encrypt.key-secret=s", format);
 	shell(create, "image");
 }
 
 static void test_encryption(void **state)
 {
 	make_encrypted("encrypt.format=luks,encrypt.iter-time=10");
+	assert_same("image");
+	make_encrypted("encrypt.format=luks,encrypt.iter-time=10,encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256");
 	assert_same("image");
 	make_encrypted("encrypt.format=aes");
 	assert_same("image");

@@ -30,6 +30,10 @@ static int make_images(void **state)
 	const struct small_image plain = { }, overlay = { .backing = "image", .format = "qcow2" };
 	const struct small_image corrupt = { .incompatible = QCOW2_INCOMPAT_CORRUPT };
 	const struct small_image unknown = { .incompatible = 1 << 5 };
+	const struct small_image aes = { .crypt_method = QCOW2_CRYPT_AES };
+	const struct small_image aes_overlay = {
+		.backing = "aes", .format = "qcow2", .crypt_method = QCOW2_CRYPT_AES,
+	};
 
 	strcpy(dir, "/tmp/test_usage.XXXXXX");
 	if (!mkdtemp(dir) || chdir(dir))
@@ -38,6 +42,8 @@ static int make_images(void **state)
 	write_image("overlay", &overlay);
 	write_image("corrupt", &corrupt);
 	write_image("unknown", &unknown);
+	write_image("aes", &aes);
+	write_image("aes-overlay", &aes_overlay);
 	if (system("touch raw"))
 		return -1;
 	return 0;
@@ -130,6 +136,28 @@ static void test_cache_size(void **state)
 		{ { "--cache-size", "16777215T", "none" }, 1, "none: cannot open" },
 		{ { "--cache-size", "18446744073709551615", "none" }, 1, "none: cannot open" },
 		{ { "--cache-size", "64K", "none" }, 1, "none: cannot open" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
+static void test_key_file(void **state)
+{
+	static const struct row rows[] = {
+		{ { "--key-file", "", "image" }, 1, "FILE or LAYER=FILE" },
+		{ { "--key-file", "0=", "image" }, 1, "FILE or LAYER=FILE" },
+		{ { "--key-file", "64=key", "image" }, 1, "FILE or LAYER=FILE" },
+		{ { "--key-file", "a", "--key-file", "b", "image" }, 1, "each layer once" },
+		{ { "--key-file", "1=a", "--key-file", "1=b", "image" }, 1, "each layer once" },
+		{ { "--key-file", "key", "none" }, 1, "none: cannot open" },
+		{ { "--key-file", "63=key", "none" }, 1, "none: cannot open" },
+		{ { "-r", "--key-file", "key", "image" }, 1, "neither the image nor a backing file" },
+		{ { "-r", "--key-file", "0=key", "image" }, 1, "layer 0 has a --key-file, but" },
+		{ { "-r", "--key-file", "1=key", "image" }, 1, "there is no layer 1" },
+		{ { "-r", "--key-file", "1=key", "overlay" }, 1, "layer 1 has a --key-file, but" },
+		{ { "-r", "--key-file", "a", "--key-file", "0=b", "aes" }, 1, "layer 0 has two" },
+		{ { "-r", "--key-file", "-", "--key-file", "1=-", "aes-overlay" }, 1,
+		  "standard input is the passphrase of one layer only" },
 	};
 
 	CHECK(qcow2_command_attach, rows);
@@ -240,6 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_attach),
+		cmocka_unit_test(test_key_file),
 		cmocka_unit_test(test_cache_size),
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_backing_format),

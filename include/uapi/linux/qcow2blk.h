@@ -30,6 +30,9 @@
 /* Layers in one chain, at most. */
 #define QCOW2BLK_MAX_LAYERS		64
 
+/* Bytes in the key of an encrypted layer, at most. */
+#define QCOW2BLK_MAX_KEY		128
+
 /* Highest device index. */
 #define QCOW2BLK_MAX_INDEX		32767
 
@@ -48,7 +51,7 @@
  *	that with BLKRRPART.
  *	Errors: EEXIST index in use, EINVAL a bad image or attribute,
  *	EOPNOTSUPP a feature that is not supported, EBUSY an image that
- *	nests too deep, EBADF/EIO the file.
+ *	nests too deep, EBADF/EIO the file, ENOKEY an encrypted image without a key.
  * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS). What was
  *	written is made durable first. Returns when the disk is gone and its files are
  *	closed.
@@ -154,6 +157,18 @@ enum qcow2blk_attr {
  *	through the page cache. (out)
  * @QCOW2BLK_A_LAYER_CLUSTER_SIZE: u32, bytes; 0 for a raw layer. (out)
  * @QCOW2BLK_A_LAYER_SIZE: u64, bytes, virtual size of the layer. (out)
+ * @QCOW2BLK_A_LAYER_CIPHER: string, the cipher of an encrypted layer as the kernel's crypto
+ *	API names it: "xts(aes)", "essiv(cbc(aes),sha256)". Needs the next two. (in, out)
+ * @QCOW2BLK_A_LAYER_IV: u8, enum qcow2blk_iv. (in)
+ * @QCOW2BLK_A_LAYER_KEY: binary, at most QCOW2BLK_MAX_KEY bytes, the volume key: not the
+ *	passphrase. Never told to anybody; wiped at detach, and in the request before it is
+ *	answered. Whether it is the right one, the kernel cannot know. (in)
+ * @QCOW2BLK_A_LAYER_DATA_FD: u32, likewise of the image's external data file; needed for
+ *	an image that has one, refused for others. (in)
+ * @QCOW2BLK_A_LAYER_DATA_PATH: string, like QCOW2BLK_A_LAYER_PATH, of the data file; absent
+ *	where there is none, as are the next two. (out)
+ * @QCOW2BLK_A_LAYER_DATA_DEV: u32, like QCOW2BLK_A_LAYER_DEV. (out)
+ * @QCOW2BLK_A_LAYER_DATA_INO: u64, like QCOW2BLK_A_LAYER_INO. (out)
  */
 enum qcow2blk_layer_attr {
 	QCOW2BLK_A_LAYER_UNSPEC,
@@ -166,6 +181,13 @@ enum qcow2blk_layer_attr {
 	QCOW2BLK_A_LAYER_DIRECT_IO,
 	QCOW2BLK_A_LAYER_CLUSTER_SIZE,
 	QCOW2BLK_A_LAYER_SIZE,
+	QCOW2BLK_A_LAYER_CIPHER,
+	QCOW2BLK_A_LAYER_IV,
+	QCOW2BLK_A_LAYER_KEY,
+	QCOW2BLK_A_LAYER_DATA_FD,
+	QCOW2BLK_A_LAYER_DATA_PATH,
+	QCOW2BLK_A_LAYER_DATA_DEV,
+	QCOW2BLK_A_LAYER_DATA_INO,
 
 	__QCOW2BLK_A_LAYER_MAX,
 	QCOW2BLK_A_LAYER_MAX = __QCOW2BLK_A_LAYER_MAX - 1
@@ -193,7 +215,7 @@ enum qcow2blk_layer_attr {
  * @QCOW2BLK_A_STAT_COPIES: writes that had to copy the rest of a cluster.
  * @QCOW2BLK_A_STAT_COMMITS: commits that wrote metadata.
  * @QCOW2BLK_A_STAT_FAST_COMMITS: those of them that needed one fsync only.
- * @QCOW2BLK_A_STAT_FSYNCS: of the image file.
+ * @QCOW2BLK_A_STAT_FSYNCS: of the image file and its data file.
  */
 enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_UNSPEC,
@@ -277,6 +299,20 @@ enum qcow2blk_direct_io {
 enum qcow2blk_format {
 	QCOW2BLK_FORMAT_QCOW2,
 	QCOW2BLK_FORMAT_RAW,
+};
+
+/**
+ * enum qcow2blk_iv - how the number of a 512-byte sector becomes an initialization vector
+ *
+ * The number is that of the sector in the file where the image is LUKS, else in the disk. What
+ * else there is to do (ESSIV) is part of the cipher.
+ *
+ * @QCOW2BLK_IV_PLAIN64: 64 bits, little-endian, then zeros.
+ * @QCOW2BLK_IV_PLAIN: likewise, but the lower 32 bits only.
+ */
+enum qcow2blk_iv {
+	QCOW2BLK_IV_PLAIN64,
+	QCOW2BLK_IV_PLAIN,
 };
 
 /**
