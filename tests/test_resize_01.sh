@@ -59,14 +59,15 @@ data_file() {	# OPTIONS [BACKING]
 
 # The rest of the last cluster is zeros for those who decrypt it.
 encrypted() {	# FORMAT
-	local image=$test_dir/crypt.qcow2 device key=encrypt.key-secret=s
-	local qemu=(--object "secret,id=s,data=qcow2blk")
-	local spec="driver=qcow2,file.filename=$image,$key" options="encrypt.format=$1,$key"
-	[ "$1" = aes ] || options+=,encrypt.iter-time=10
+	local image=$test_dir/crypt.qcow2 device
+	local qemu=(--object "secret,id=s,data=qcow2blk" --image-opts)
+	local spec="driver=qcow2,file.filename=$image,encrypt.key-secret=s"
 	printf qcow2blk >"$test_dir/key"
-	qemu-img create -q -f qcow2 "${qemu[@]}" -o "$options" "$image" $((2097152 + 3584)) || return
-	qemu+=(--image-opts)
-	qemu-io "${qemu[@]}" -c 'write -q -P 7 1M 1052160' "$spec" &&
+	# user-mode Linux cannot make LUKS images: it does not tell the time that a thread has used
+	cp --sparse=always "$test_top/build/images/$1-65536.qcow2" "$image" &&
+		qemu-img resize -q --shrink "${qemu[@]}" "$spec" 1M && qemu-img resize -q "${qemu[@]}" "$spec" 4M &&
+		qemu-io "${qemu[@]}" -c 'write -q -P 7 1M 2M' "$spec" &&
+		qemu-img resize -q --shrink "${qemu[@]}" "$spec" $((2097152 + 3584)) &&
 		qemu-img convert "${qemu[@]}" -O raw "$spec" "$model" || return
 	device=$(qcow2ctl attach --key-file "$test_dir/key" --no-partscan "$image") || return
 	resize "$device" +512 && resize "$device" +100K && write "$device" 2150000 50000 9 || return
@@ -268,7 +269,12 @@ check "VM state behind the end" vm_state
 check "a raw image" raw
 check "a data file" data_file cluster_size=4096
 check "a raw data file" data_file data_file_raw=on
-check "LUKS" encrypted luks
+if [ -e "$test_top/build/images/luks-65536.qcow2" ]; then
+	check "LUKS" encrypted luks
+	check "AES" encrypted aes
+else
+	skip "encrypted images" "no images: make -C tests/tools"
+fi
 check "the table cache grows, too" larger_cache
 # The rest is a matter of the format, not of the kernel.
 if [ "${VM_KERNEL:-}" = uml ]; then
@@ -281,7 +287,6 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	done
 	check "a data file, over a longer backing file" data_file cluster_size=4096 "$test_dir/long.qcow2"
 	check "a data file, subclusters" data_file extended_l2=on "$test_dir/long.raw"
-	check "AES" encrypted aes
 	check "version 2" scenario compat=0.10
 	check "version 2, over short.raw" scenario compat=0.10 "$test_dir/short.raw"
 fi
