@@ -216,6 +216,14 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 		     const char **why, unsigned int *bad);
 
 /**
+ * qcow2_chain_fit_cache() - the top layer has become larger: more room for its table slices
+ * @cache_bytes: see qcow2_chain_load().
+ * @used: (in, out) what was granted.
+ * Its cache is empty, and nobody looks anything up. Context: may sleep.
+ */
+void qcow2_chain_fit_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used);
+
+/**
  * qcow2_chain_lookup() - where are these guest bytes, in which layer?
  * @off: guest offset, below the size of the top layer.
  * @len: bytes wanted, at least 1, within that size.

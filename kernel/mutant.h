@@ -42,6 +42,8 @@
  * @QCOW2_MUTANT_IN_USE_LATE: that bitmaps are in use is not durable before the first write.
  * @QCOW2_MUTANT_CONSISTENT_EARLY: that they no longer are is written before they are durable.
  * @QCOW2_MUTANT_RAW_ENTRY_LATE: a raw data file is written before its entries say so.
+ * @QCOW2_MUTANT_TAIL_SHOWN: a larger disk shows what was behind its old end in the last cluster.
+ * @QCOW2_MUTANT_BACKING_SHOWN: likewise what the backing file has there.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -74,6 +76,8 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_IN_USE_LATE,
 	QCOW2_MUTANT_CONSISTENT_EARLY,
 	QCOW2_MUTANT_RAW_ENTRY_LATE,
+	QCOW2_MUTANT_TAIL_SHOWN,
+	QCOW2_MUTANT_BACKING_SHOWN,
 	QCOW2_NR_MUTANTS
 };
 

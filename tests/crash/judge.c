@@ -36,14 +36,15 @@ static void describe(char *text, size_t room, uint32_t content)
 
 static bool contents_are_right(struct judge *j, size_t point)
 {
+	uint64_t first = 0, sectors = j->check.header.size / SECTOR;
 	unsigned int bad = 0;
-	uint64_t first = 0;
 	const char *word = NULL;
 	char text[96];
 
-	journal_move(&j->journal, point);
+	if (!journal_move(&j->journal, point, sectors))
+		return wrong(j, "SIZE: %llu bytes", (unsigned long long)j->check.header.size);
 	guest_read(&j->replay.state, &j->check.header, &j->base, j->guest);
-	for (uint64_t s = 0; s < j->journal.sectors; s++) {
+	for (uint64_t s = 0; s < sectors; s++) {
 		const char *is = journal_judge(&j->journal, s, j->guest[s]);
 
 		if (is && !bad++) {
@@ -63,7 +64,9 @@ static bool data_are_right(struct judge *j)
 	const struct image *data = j->replay.state.data;
 	char text[96];
 
-	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+	uint64_t sectors = j->check.header.size / SECTOR;
+
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < sectors; s++) {
 		const char *is = journal_judge(&j->journal, s, data->ids[s]);
 
 		if (!is && contents[data->ids[s]].hash != contents[j->guest[s]].hash)
@@ -128,8 +131,6 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "CORRUPT: %u faults: %s", c->corruptions + c->strict, c->what);
 	if ((uint64_t)c->leaks << c->header.cluster_bits > LEAK_LIMIT)
 		return wrong(j, "LEAKS: %u clusters", c->leaks);
-	if (c->header.size != j->header.size)
-		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
 	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
 		return wrong(j, "RAW: the bit has changed");
 	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
@@ -150,7 +151,8 @@ bool judge_end_state(struct judge *j)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
-	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) &&
+			     s < j->check.header.size / SECTOR; s++) {
 		uint32_t is = j->replay.state.data->ids[s];
 
 		if (contents[is].hash != contents[j->guest[s]].hash)
@@ -202,7 +204,7 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		return wrong(j, "the image was corrupt before: %s", j->check.what);
 	j->header = j->check.header;
 	j->leaks = j->check.leaks + check_hidden_leaks(&j->replay.initial, &j->header);
-	sectors = j->header.size / SECTOR;
+	sectors = journal_most_sectors(&j->log, j->header.size / SECTOR);
 	j->guest = calloc(sectors + 1, sizeof(*j->guest));
 	j->initial_guest = calloc(sectors + 1, sizeof(*j->initial_guest));
 	j->kept = calloc(j->replay.initial.sectors + 1, sizeof(*j->kept));
@@ -212,7 +214,7 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 	check_snapshot_ranges(&j->replay.initial, &j->header, keep, j);
 	if (!bitmaps_read(&j->bitmaps, &j->replay.initial, &j->header, &why))
 		return wrong(j, "%s", why);
-	if (!journal_load(&j->journal, &j->log, j->initial_guest, sectors, &why))
+	if (!journal_load(&j->journal, &j->log, j->initial_guest, j->header.size / SECTOR, &why))
 		return wrong(j, "the log %s", why);
 	if (!snaps_start(&j->snaps, &j->journal, &j->replay, &j->base, &j->header))
 		return wrong(j, "%s", j->snaps.words);
