@@ -32,8 +32,8 @@ struct qcow2_change {
 /**
  * qcow2_change_begin() - get ready
  * @s: (out) the shadow.  @l: see qcow2_shadow_begin().  @why: (out) a sentence, on error.
- * The roots are what they are. Nothing is written before qcow2_layer_begin_writing(). Context: may sleep, as all that follows. Return: 0; or an
- * errno, and there is nothing to end.
+ * The roots are what they are. qcow2_layer_begin_writing() comes before anything is written.
+ * Context: may sleep, as all that follows. Return: 0; or an errno, and there is nothing to end.
  */
 int qcow2_change_begin(struct qcow2_change *c, struct qcow2_shadow *s, struct qcow2_layer *l,
 		       const char **why);
