@@ -344,11 +344,11 @@ static inline bool qcow2_has_data_file(const struct qcow2_header *h)
  * qcow2_data_file_is_raw() - must that file read as the disk does, without the image?
  *
  * Not where there is a backing file: what that holds is not in the data file, whatever the
- * bit says. QEMU opens such an image, too.
+ * bit says; nor where it is encrypted. QEMU opens such images, too.
  */
 static inline bool qcow2_data_file_is_raw(const struct qcow2_header *h)
 {
-	return qcow2_has_data_file(h) && !h->backing_file.len &&
+	return qcow2_has_data_file(h) && !h->backing_file.len && !h->crypt_method &&
 	       (h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 }
 

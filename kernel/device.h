@@ -8,6 +8,7 @@
  *	qcow2_map.table_lock > qcow2_overlap.lock > locks of the file system below
  *	qcow2_refcounts.lock > qcow2_commit.header_lock, qcow2_overlap.lock
  *	qcow2_layer.autoclear_lock > qcow2_commit.header_lock
+ *	qcow2_layer.fill_lock > qcow2_map.table_lock, locks of the file system below
  *	qcow2_file.rmw, qcow2_file.sync_lock > locks of the file system below
  *	all spinlocks: innermost, never together
  */

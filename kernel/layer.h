@@ -48,6 +48,9 @@ struct qcow2_layer_ops {
  * @claims: guest subclusters whose mapping is being changed.
  * @autoclear: there are autoclear feature bits to be cleared before the first write.
  * @autoclear_lock: held meanwhile.
+ * @fill_lock: held while entries of a raw data file are made to say that there are data; nobody
+ *	else changes entries of such an image, so these need no claims.
+ * @filled: number of the commit that makes those durable; U64_MAX while there are going to be more.
  *
  * Constant while attached, but for what the parts keep behind their own locks.
  */
@@ -75,6 +78,8 @@ struct qcow2_layer {
 	struct qcow2_claims claims;
 	bool autoclear;
 	struct mutex autoclear_lock;	/* see above */
+	struct mutex fill_lock;		/* see above */
+	u64 filled;
 };
 
 /**

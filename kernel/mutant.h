@@ -39,6 +39,7 @@
  * @QCOW2_MUTANT_NO_DATA_SYNC: an external data file is never synced.
  * @QCOW2_MUTANT_DATA_AS_ZERO: what an external data file holds counts as zeros.
  * @QCOW2_MUTANT_RAW_BY_ENTRY: zeros are a matter of entries for a raw data file, too.
+ * @QCOW2_MUTANT_RAW_ENTRY_LATE: a raw data file is written before its entries say so.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -68,6 +69,7 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_NO_DATA_SYNC,
 	QCOW2_MUTANT_DATA_AS_ZERO,
 	QCOW2_MUTANT_RAW_BY_ENTRY,
+	QCOW2_MUTANT_RAW_ENTRY_LATE,
 	QCOW2_NR_MUTANTS
 };
 

@@ -197,6 +197,7 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard,
 	l->discard = discard;
 	l->ops = ops;
 	mutex_init(&l->autoclear_lock);
+	mutex_init(&l->fill_lock);
 	qcow2_claims_init(&l->claims);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		return make_qcow2_writable(l, why);

@@ -57,7 +57,7 @@ static bool contents_are_right(struct judge *j, size_t point)
 	return wrong(j, "%s: sector %llu (of %u) holds %s", word, (unsigned long long)first, bad, text);
 }
 
-/* A raw data file alone is a disk like any other. */
+/* A raw data file alone is a disk like any other, and the same one as with the image. */
 static bool data_are_right(struct judge *j)
 {
 	const struct image *data = j->replay.state.data;
@@ -66,6 +66,8 @@ static bool data_are_right(struct judge *j)
 	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
 		const char *is = journal_judge(&j->journal, s, data->ids[s]);
 
+		if (!is && contents[data->ids[s]].hash != contents[j->guest[s]].hash)
+			is = "DIFFERS";
 		if (!is)
 			continue;
 		describe(text, sizeof(text), data->ids[s]);
