@@ -95,8 +95,8 @@ static int fill(struct qcow2_request *req)
 
 	mutex_lock(&l->fill_lock);
 	before = l->filled;
-	/* Who sees one of these entries sees that it is not durable. */
 	WRITE_ONCE(l->filled, U64_MAX);
+	/* Who sees one of these entries sees that it is not durable. */
 	smp_wmb();
 	if (qcow2_file_regular(l->data) && qcow2_file_size(l->data) < l->size)
 		err = qcow2_file_truncate(l->data, l->size);
@@ -107,6 +107,7 @@ static int fill(struct qcow2_request *req)
 		qcow2_map_put(&place);
 		qcow2_cow_entries_changed(l);
 	}
+	/* A commit that begins later than this says has them. */
 	smp_mb();
 	WRITE_ONCE(l->filled, changed ? READ_ONCE(l->commit.begun) + 1 : before);
 	mutex_unlock(&l->fill_lock);
