@@ -81,20 +81,31 @@ static void error_work(struct work_struct *work)
 		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
 }
 
-static void layer_stopped(struct qcow2_layer *l, int err)
+static void layer_event(struct qcow2_layer *l, enum qcow2blk_event type, int err)
 {
 	struct qcow2_device *dev = l->owner;
-	const struct qcow2_event ev = {
-		.type = QCOW2BLK_EVENT_STOPPED, .index = dev->index, .err = err,
-	};
+	const struct qcow2_event ev = { .type = type, .index = dev->index, .err = err };
 
-	qcow2_disk_set_read_only(&dev->disk);
 	if (tell_event)
 		tell_event(&ev);
 }
 
+static void layer_stopped(struct qcow2_layer *l, int err)
+{
+	struct qcow2_device *dev = l->owner;
+
+	qcow2_disk_set_read_only(&dev->disk);
+	layer_event(l, QCOW2BLK_EVENT_STOPPED, err);
+}
+
+static void layer_bitmaps_stale(struct qcow2_layer *l, int err)
+{
+	layer_event(l, QCOW2BLK_EVENT_BITMAPS, err);
+}
+
 static const struct qcow2_layer_ops layer_ops = {
-	.stopped = layer_stopped,
+	.stopped	= layer_stopped,
+	.bitmaps_stale	= layer_bitmaps_stale,
 };
 
 u32 qcow2_device_flags(const struct qcow2_device *dev)

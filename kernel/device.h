@@ -6,8 +6,8 @@
  *	gendisk open_mutex > (block layer) > locks of the file system below
  *	devices lock: held for looks at the table only; nothing is taken inside
  *	qcow2_map.table_lock > qcow2_overlap.lock > locks of the file system below
- *	qcow2_refcounts.lock > qcow2_commit.header_lock, qcow2_overlap.lock
- *	qcow2_layer.autoclear_lock > qcow2_commit.header_lock
+ *	qcow2_refcounts.lock > qcow2_layer.first_lock, qcow2_overlap.lock
+ *	qcow2_layer.first_lock > qcow2_commit.header_lock
  *	qcow2_layer.fill_lock > qcow2_map.table_lock, locks of the file system below
  *	qcow2_file.rmw, qcow2_file.sync_lock > locks of the file system below
  *	all spinlocks: innermost, never together
@@ -24,7 +24,7 @@
  * struct qcow2_event - something to tell listeners
  * @type: what.
  * @index: of the device.
- * @err: ERROR, STOPPED: negative errno.
+ * @err: ERROR, STOPPED, BITMAPS: negative errno.
  * @off: ERROR: guest offset, bytes.
  * @layer: ERROR: index in the chain.
  */

@@ -86,10 +86,6 @@ static int check_writable(const struct qcow2_layer *l, const char **why)
 		*why = "the image is corrupt: run qemu-img check -r all, or attach read-only";
 		return -EUCLEAN;
 	}
-	if (l->h.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
-		*why = "the image has bitmaps, which writing would make wrong; attach read-only";
-		return -EOPNOTSUPP;
-	}
 	return 0;
 }
 

@@ -556,7 +556,8 @@ static void tell(const struct qcow2_event *ev)
 	     nla_put_u64_64bit(msg, QCOW2BLK_A_OFFSET, ev->off, QCOW2BLK_A_PAD) ||
 	     nla_put_u32(msg, QCOW2BLK_A_LAYER_INDEX, ev->layer)))
 		goto free;
-	if (ev->type == QCOW2BLK_EVENT_STOPPED && nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
+	if ((ev->type == QCOW2BLK_EVENT_STOPPED || ev->type == QCOW2BLK_EVENT_BITMAPS) &&
+	    nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
 		goto free;
 	genlmsg_end(msg, hdr);
 	genlmsg_multicast(&family, msg, 0, GROUP_EVENTS, GFP_KERNEL);

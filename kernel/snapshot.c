@@ -492,7 +492,7 @@ static int begin_change(struct change *c, struct qcow2_shadow *s, struct qcow2_l
 	c->s = s;
 	c->l = l;
 	*why = "writing has stopped";
-	err = qcow2_layer_begin_writing(l) ?: qcow2_shadow_begin(s, l);
+	err = qcow2_shadow_begin(s, l);
 	if (err)
 		return err;
 	c->roots = (struct qcow2_roots) {
@@ -543,6 +543,20 @@ static int end_change(struct change *c, int err, const char **why)
 	return err;
 }
 
+/* What is refused, with @err, leaves the image as it is. Else it is going to be written. */
+static int begin_or_end(struct change *c, int err, const char **why)
+{
+	if (!err) {
+		*why = "writing has stopped";
+		err = qcow2_layer_begin_writing(c->l);
+	}
+	if (err) {
+		qcow2_shadow_end(c->s);
+		free_memory(c);
+	}
+	return err;
+}
+
 static int read_l1(struct change *c, __be64 *entries, u64 off, u32 nr)
 {
 	return read_exactly(c, entries, off, (size_t)nr * sizeof(*entries));
@@ -563,12 +577,11 @@ int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 	err = begin_change(&c, s, l, why);
 	if (err)
 		return err;
-	if (find_entry(&c.table, name, &e)) {
-		qcow2_shadow_end(s);
-		free_memory(&c);
-		*why = "there is a snapshot of this name";
-		return -EEXIST;
-	}
+	*why = "there is a snapshot of this name";
+	err = find_entry(&c.table, name, &e) ? -EEXIST : 0;
+	err = begin_or_end(&c, err, why);
+	if (err)
+		return err;
 	append_entry(&c.table, &l->h, name);
 	if (c.table.nr > QCOW2_MAX_SNAPSHOTS || c.table.bytes > MAX_TABLE)
 		err = -EFBIG;
@@ -580,19 +593,12 @@ int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 	return end_change(&c, err, why);
 }
 
-/* Find what a change is about; its end on failure. */
-static int find_or_end(struct change *c, const char *name, struct entry *e,
-		       struct qcow2_snapshot *snapshot, const char **why)
+/* Find what a change is about. */
+static int find(struct change *c, const char *name, struct entry *e,
+		struct qcow2_snapshot *snapshot, const char **why)
 {
-	int err;
-
 	*why = "there is no such snapshot";
-	err = find_entry(&c->table, name, e) ? describe(c->l, e, snapshot, why) : -ENOENT;
-	if (err) {
-		qcow2_shadow_end(c->s);
-		free_memory(c);
-	}
-	return err;
+	return find_entry(&c->table, name, e) ? describe(c->l, e, snapshot, why) : -ENOENT;
 }
 
 int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
@@ -602,8 +608,13 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	struct change c;
 	struct entry e;
 	u32 i;
-	int err = begin_change(&c, s, l, why) ?: find_or_end(&c, name, &e, &snapshot, why);
+	int err = begin_change(&c, s, l, why);
 
+	if (err)
+		return err;
+	err = find(&c, name, &e, &snapshot, why) ?:
+	      qcow2_bitmaps_prepare_resize(&l->bitmaps, snapshot.disk_size, why);
+	err = begin_or_end(&c, err, why);
 	if (err)
 		return err;
 	err = get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
@@ -618,7 +629,12 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
 				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
 	      place_l1(&c);
-	return end_change(&c, err, why);
+	err = end_change(&c, err, why);
+	if (!err) {
+		qcow2_bitmaps_resize(&l->bitmaps, l->size);
+		qcow2_bitmaps_mark(&l->bitmaps, 0, l->size);
+	}
+	return err;
 }
 
 int qcow2_snapshot_delete(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
@@ -628,8 +644,11 @@ int qcow2_snapshot_delete(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 	struct change c;
 	struct entry e;
 	u32 i;
-	int err = begin_change(&c, s, l, why) ?: find_or_end(&c, name, &e, &snapshot, why);
+	int err = begin_change(&c, s, l, why);
 
+	if (err)
+		return err;
+	err = begin_or_end(&c, find(&c, name, &e, &snapshot, why), why);
 	if (err)
 		return err;
 	remove_entry(&c.table, &e);

@@ -485,6 +485,7 @@ void qcow2_request_write(struct qcow2_request *req, enum qcow2_write_op op, stru
 		qcow2_commit_add(&qcow2_request_top(req)->commit, &req->wait.commit);
 		return;
 	}
+	qcow2_bitmaps_mark(&qcow2_request_top(req)->bitmaps, off, len);
 	INIT_WORK(&req->work, write_work);
 	queue_work(req->target->wq, &req->work);
 }

@@ -111,6 +111,14 @@ static bool autoclear_is_clear(struct judge *j)
 	return true;
 }
 
+static bool bitmaps_are_true(struct judge *j)
+{
+	const char *why = bitmaps_judge(&j->bitmaps, j->initial_guest, &j->replay.state,
+					&j->check.header, j->guest, &j->journal, j->end);
+
+	return !why || wrong(j, "%s", why);
+}
+
 bool judge_state(struct judge *j, size_t point)
 {
 	struct check *c = &j->check;
@@ -125,15 +133,20 @@ bool judge_state(struct judge *j, size_t point)
 	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
 		return wrong(j, "RAW: the bit has changed");
 	return contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
-	       snapshots_are_kept(j) && autoclear_is_clear(j);
+	       snapshots_are_kept(j) && autoclear_is_clear(j) && bitmaps_are_true(j);
 }
 
 bool judge_end_state(struct judge *j)
 {
+	bool right;
+
 	if (j->journal.detached == NEVER)
 		return true;
 	replay_prefix(&j->replay, j->log.count);
-	if (!judge_state(j, j->log.count))
+	j->end = true;
+	right = judge_state(j, j->log.count);
+	j->end = false;
+	if (!right)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
@@ -197,6 +210,8 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		die("no memory");
 	guest_read(&j->replay.initial, &j->header, &j->base, j->initial_guest);
 	check_snapshot_ranges(&j->replay.initial, &j->header, keep, j);
+	if (!bitmaps_read(&j->bitmaps, &j->replay.initial, &j->header, &why))
+		return wrong(j, "%s", why);
 	if (!journal_load(&j->journal, &j->log, j->initial_guest, sectors, &why))
 		return wrong(j, "the log %s", why);
 	if (!snaps_start(&j->snaps, &j->journal, &j->replay, &j->base, &j->header))
@@ -207,6 +222,7 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 void judge_end(struct judge *j)
 {
 	snaps_end(&j->snaps);
+	bitmaps_free(&j->bitmaps);
 	journal_free(&j->journal);
 	replay_end(&j->replay);
 	if (j->log.ops)

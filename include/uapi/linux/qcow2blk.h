@@ -315,6 +315,8 @@ enum qcow2blk_iv {
  *	ENOSPC, the rest goes on. At most one a second for each device.
  * @QCOW2BLK_EVENT_STOPPED: writing has stopped for good, see QCOW2BLK_F_STOPPED;
  *	QCOW2BLK_A_ERRNO. Once for each device.
+ * @QCOW2BLK_EVENT_BITMAPS: some persistent bitmap could not be stored: it stays marked as in
+ *	use, so nobody takes it for true; QCOW2BLK_A_ERRNO. While a device is detached, once.
  */
 enum qcow2blk_event {
 	QCOW2BLK_EVENT_ATTACHED = 1,
@@ -322,6 +324,7 @@ enum qcow2blk_event {
 	QCOW2BLK_EVENT_ERROR,
 	QCOW2BLK_EVENT_ENOSPC,
 	QCOW2BLK_EVENT_STOPPED,
+	QCOW2BLK_EVENT_BITMAPS,
 };
 
 #endif /* _UAPI_LINUX_QCOW2BLK_H */
