@@ -55,7 +55,8 @@ static bool change_cluster(const struct qcow2_request *req, u32 mask, struct qco
  *
  * In a data file nobody else's data ever lie there, so their space need not wait for a commit:
  * what a crash shows is what was discarded, or zeros, whatever the entry says. The claim keeps
- * those away who would allocate them again.
+ * those away who would allocate them again. Where it is encrypted a hole reads as noise: that
+ * space is kept for what is written there next.
  */
 struct unmapped {
 	struct qcow2_free_batch *batch;
@@ -65,7 +66,7 @@ struct unmapped {
 
 static void punch_data(const struct qcow2_layer *l, struct unmapped *u)
 {
-	if (u->len && l->discard)
+	if (u->len && l->discard && !l->crypt)
 		qcow2_file_punch(l->data, u->off, u->len);
 	u->len = 0;
 }
@@ -172,10 +173,10 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	return err;
 }
 
-/* Must the data file hold zeros where the disk does? */
+/* Must the data file hold zeros where the disk does? It is no such disk where it is encrypted. */
 static bool has_raw_data(const struct qcow2_layer *l)
 {
-	return qcow2_data_file_is_raw(&l->h) && !qcow2_is_mutant(RAW_BY_ENTRY);
+	return qcow2_data_file_is_raw(&l->h) && !l->crypt && !qcow2_is_mutant(RAW_BY_ENTRY);
 }
 
 /* Can zeros be a matter of entries? Version 2 has none for them, a raw data file must hold them. */
