@@ -470,6 +470,7 @@ static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 	p->a.run = (struct qcow2_run) {
 		.start = plan->first, .nr = plan->nr, .number = U64_MAX,
 	};
+	/* Zeros of the file are no zeros of an encrypted disk. */
 	plan->zeroed = !l->crypt && (plan->off > begin || plan->off + plan->len < end) &&
 		       (qcow2_file_is_hole(l->data, begin, end - begin) ||
 			!qcow2_file_zero(l->data, begin, end - begin));
