@@ -126,18 +126,26 @@ static void leave_copy(struct disk *disk, const struct image_copy *copy)
 	close(dir);
 }
 
+/* A snapshot as QEMU reads it, in got.raw. Return: as qemu_run(). */
+static int convert_snapshot(const struct image_copy *copy, const char *name, char *said)
+{
+	char option[256], spec[QEMU_SPEC];
+
+	snprintf(option, sizeof(option), "snapshot.name=%s", name);
+	return qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
+						     "--object", QEMU_SECRET, "--image-opts",
+						     qemu_spec(image_top(copy), spec), "got.raw",
+						     NULL }, said);
+}
+
 static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 			   const struct manifest_snapshot *snapshot)
 {
-	char option[256], got[4096], want[4096], said[QEMU_SAID], spec[QEMU_SPEC];
+	char got[4096], want[4096], said[QEMU_SAID];
 	int got_fd, want_fd;
 	ssize_t len;
 
-	snprintf(option, sizeof(option), "snapshot.name=%s", snapshot->tag);
-	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
-						  "--object", QEMU_SECRET, "--image-opts",
-						  qemu_spec(image_top(copy), spec), "got.raw",
-						  NULL }, said)) {
+	if (convert_snapshot(copy, snapshot->tag, said)) {
 		disk_fail(disk, "snapshot %s: qemu-img convert: %s", snapshot->tag, said);
 		return;
 	}
@@ -155,12 +163,10 @@ static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 /* One that was created here. */
 static void check_new_snapshot(struct disk *disk, const struct image_copy *copy, const char *name)
 {
-	char option[64], want[64], said[QEMU_SAID];
+	char want[64], said[QEMU_SAID];
 
-	snprintf(option, sizeof(option), "snapshot.name=%s", name);
 	snprintf(want, sizeof(want), DISK_SNAPSHOT_FILE, name);
-	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
-						  image_top(copy), "got.raw", NULL }, said) ||
+	if (convert_snapshot(copy, name, said) ||
 	    qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "raw",
 						  want, "got.raw", NULL }, said))
 		disk_fail(disk, "snapshot %s: qemu-img: %s", name, said);
