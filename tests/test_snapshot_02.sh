@@ -62,7 +62,7 @@ packed() {
 	qcow2ctl detach "$device" && qemu-img check -q "$image" && [ "$(snapshots)" = 0 ]
 }
 
-be64_at() { printf '%d' "0x$(od -An -j "$1" -N 8 -t x1 "$image" | tr -d ' \n')"; }
+be64_at() { echo $((0x$(od -An -j "$1" -N 8 -t x1 "$image" | tr -d ' \n'))); }
 put() {	# OFFSET, and bytes from standard input
 	dd of="$image" bs=1 seek="$1" conv=notrunc status=none
 }
