@@ -475,7 +475,7 @@ static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 		       (qcow2_file_is_hole(l->data, begin, end - begin) ||
 			!qcow2_file_zero(l->data, begin, end - begin));
 	if (qcow2_is_mutant(DATA_AS_ZERO))
-		plan->zeroed = true;
+		plan->zeroed = !l->crypt;
 	return 0;
 }
 

@@ -211,7 +211,8 @@ static bool change_cluster(const struct qcow2_request *req, u32 mask, struct qco
  *
  * In a data file nobody else's data ever lie there, so their space need not wait for a commit:
  * what a crash shows is what was discarded, or zeros, whatever the entry says. The claim keeps
- * those away who would allocate them again.
+ * those away who would allocate them again. Where it is encrypted a hole reads as noise: that
+ * space is kept for what is written there next.
  */
 struct unmapped {
 	struct qcow2_free_batch *batch;
@@ -221,7 +222,7 @@ struct unmapped {
 
 static void punch_data(const struct qcow2_layer *l, struct unmapped *u)
 {
-	if (u->len && l->discard)
+	if (u->len && l->discard && !l->crypt)
 		qcow2_file_punch(l->data, u->off, u->len);
 	u->len = 0;
 }
