@@ -69,11 +69,15 @@ fuzz: packages
 
 crash: packages
 	$(MAKE) -s tool test-tools
-	tests/crash/run --states $(or $(STATES),40000) --seed $(or $(SEED),1)
+	tests/crash/run --states $(or $(STATES),60000) --seed $(or $(SEED),1)
 
 differ: packages
 	$(MAKE) -s tool test-tools
 	tests/differ --seed $(or $(SEED),1)
+
+matrix: packages
+	$(MAKE) -s tool test-tools
+	tests/matrix/run $(if $(N),--sample $(N)) --seed $(or $(SEED),1)
 
 coverage: packages
 	$(MAKE) -s tool test-tools
@@ -96,7 +100,9 @@ help:
 	@echo 'make style                checkpatch, sparse, shellcheck and the rules of the house'
 	@echo 'make fuzz N=n SEED=s      n mutated images through the format code'
 	@echo 'make crash STATES=n SEED=s  what n crashes may leave of images that are written'
-	@echo 'make differ SEED=s        random changes of 270 images, against memory and qemu-img'
+	@echo 'make differ SEED=s        random changes of 300 images, against memory and qemu-img'
+	@echo 'make matrix N=n SEED=s    the same of images of every kind that qemu-img offers, each pair of'
+	@echo '                          options; or of n of them, drawn at random'
 	@echo 'make coverage             which lines of the module are run by tests, and which never'
 	@echo 'make module KERNEL=k      the module for a test kernel: uml, uml-debug, 6.1, 6.12, 7.2'
 	@echo
@@ -105,4 +111,4 @@ help:
 export IMAGE HOST
 
 .PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
-	style fuzz crash differ coverage clean help
+	style fuzz crash differ matrix coverage clean help

@@ -344,11 +344,11 @@ static inline bool qcow2_has_data_file(const struct qcow2_header *h)
  * qcow2_data_file_is_raw() - must that file read as the disk does, without the image?
  *
  * Not where there is a backing file: what that holds is not in the data file, whatever the
- * bit says. QEMU opens such an image, too.
+ * bit says; nor where it is encrypted. QEMU opens such images, too.
  */
 static inline bool qcow2_data_file_is_raw(const struct qcow2_header *h)
 {
-	return qcow2_has_data_file(h) && !h->backing_file.len &&
+	return qcow2_has_data_file(h) && !h->backing_file.len && !h->crypt_method &&
 	       (h->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 }
 
@@ -575,6 +575,21 @@ struct qcow2_bitmap_entry {
  */
 int qcow2_bitmap_parse(const struct qcow2_header *h, const void *buf, u64 len,
 		       struct qcow2_bitmap_entry *e, struct qcow2_fault *fault);
+
+/** qcow2_bitmap_bits() - bits for so many bytes of a disk. Context: any. */
+static inline u64 qcow2_bitmap_bits(u64 size, u32 granularity_bits)
+{
+	return (size >> granularity_bits) + !!(size & ((1ULL << granularity_bits) - 1));
+}
+
+/** qcow2_bitmap_table_size() - entries of a bitmap table for so many bytes. Context: any. */
+static inline u64 qcow2_bitmap_table_size(const struct qcow2_header *h, u64 size,
+					  u32 granularity_bits)
+{
+	u64 bytes = (qcow2_bitmap_bits(size, granularity_bits) + 7) / 8;
+
+	return (bytes + h->cluster_size - 1) >> h->cluster_bits;
+}
 
 /**
  * qcow2_bitmap_decode() - check an entry of a bitmap table

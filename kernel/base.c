@@ -14,8 +14,14 @@ static void base_stopped(struct qcow2_layer *l, int err)
 	/* The merge hears of it by its requests, and ends. */
 }
 
+static void base_bitmaps_stale(struct qcow2_layer *l, int err)
+{
+	/* They stay marked as in use, and the log says which. */
+}
+
 static const struct qcow2_layer_ops base_ops = {
-	.stopped = base_stopped,
+	.stopped	= base_stopped,
+	.bitmaps_stale	= base_bitmaps_stale,
 };
 
 static int check_mergeable(struct qcow2_device *dev, const char **why)

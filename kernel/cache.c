@@ -54,21 +54,31 @@ struct qcow2_slice {
 	struct rcu_head rcu;
 };
 
+/* Buckets for so many slices, empty; in place of others that are. */
+static int set_room(struct qcow2_cache *c, unsigned int max)
+{
+	unsigned int bits = clamp(order_base_2(max), 4, 20), i;
+	struct hlist_head *hash = kvmalloc_array(1U << bits, sizeof(*hash), GFP_KERNEL);
+
+	if (!hash)
+		return -ENOMEM;
+	for (i = 0; i < 1U << bits; i++)
+		INIT_HLIST_HEAD(&hash[i]);
+	kvfree(c->hash);
+	c->hash = hash;
+	c->hash_bits = bits;
+	c->max = max;
+	return 0;
+}
+
 int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
 		     unsigned int slice_bits, u64 bytes)
 {
-	unsigned int i;
-
 	memset(c, 0, sizeof(*c));
 	c->file = file;
 	c->slice_bits = slice_bits;
-	c->max = clamp_t(u64, bytes >> slice_bits, MIN_SLICES, INT_MAX);
-	c->hash_bits = clamp(order_base_2(c->max), 4, 20);
-	c->hash = kvmalloc_array(1U << c->hash_bits, sizeof(*c->hash), GFP_KERNEL);
-	if (!c->hash)
+	if (set_room(c, clamp_t(u64, bytes >> slice_bits, MIN_SLICES, INT_MAX)))
 		return -ENOMEM;
-	for (i = 0; i < 1U << c->hash_bits; i++)
-		INIT_HLIST_HEAD(&c->hash[i]);
 	spin_lock_init(&c->lock);
 	INIT_LIST_HEAD(&c->clock);
 	INIT_LIST_HEAD(&c->dirty);
@@ -369,6 +379,12 @@ void qcow2_cache_clear(struct qcow2_cache *c)
 		spin_unlock_irqrestore(&c->lock, flags);
 		cond_resched();
 	} while (any);
+}
+
+void qcow2_cache_enlarge(struct qcow2_cache *c, u64 bytes)
+{
+	if (bytes > qcow2_cache_bytes(c))
+		set_room(c, min_t(u64, bytes >> c->slice_bits, INT_MAX));
 }
 
 void qcow2_cache_destroy(struct qcow2_cache *c)

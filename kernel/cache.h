@@ -110,6 +110,19 @@ void qcow2_cache_forget(struct qcow2_cache *c, u64 off, u32 len);
 /** qcow2_cache_clear() - drop all slices; none is dirty, none held. Context: process. */
 void qcow2_cache_clear(struct qcow2_cache *c);
 
+/**
+ * qcow2_cache_enlarge() - room for @bytes of slices, if that is more than there was
+ * The cache is empty, and nobody looks anything up. Without memory it stays as it is.
+ * Context: may sleep.
+ */
+void qcow2_cache_enlarge(struct qcow2_cache *c, u64 bytes);
+
+/** qcow2_cache_bytes() - that there is room for */
+static inline u64 qcow2_cache_bytes(const struct qcow2_cache *c)
+{
+	return (u64)c->max << c->slice_bits;
+}
+
 /** qcow2_slice_data() - the bytes of a slice that is held or was found. */
 const void *qcow2_slice_data(const struct qcow2_slice *s);
 

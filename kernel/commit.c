@@ -56,7 +56,7 @@ static int sync_one(struct qcow2_commit *c, struct qcow2_file *f)
 	return err;
 }
 
-static int sync_file(struct qcow2_commit *c)
+int qcow2_commit_sync(struct qcow2_commit *c)
 {
 	return sync_one(c, c->file);
 }
@@ -68,7 +68,7 @@ static int sync_all(struct qcow2_commit *c)
 
 	if (c->data != c->file && !qcow2_is_mutant(NO_DATA_SYNC))
 		err = sync_one(c, c->data);
-	return err ?: sync_file(c);
+	return err ?: qcow2_commit_sync(c);
 }
 
 int qcow2_commit_write(struct qcow2_commit *c, const void *buf, u64 off, u32 len)
@@ -189,7 +189,7 @@ static int commit_round(struct qcow2_commit *c, bool *more)
 	if (!err)
 		err = write_frozen(c, &r);
 	if (!err && !(metadata && qcow2_is_mutant(NO_LAST_SYNC)))
-		err = r.ordered ? sync_file(c) : sync_all(c);
+		err = r.ordered ? qcow2_commit_sync(c) : sync_all(c);
 	thaw(c, &r, err);
 	if (metadata) {
 		c->commits++;
@@ -352,10 +352,10 @@ int qcow2_commit_publish(struct qcow2_commit *c, const void *buf, u64 off, u32 l
 	int err = 0;
 
 	if (first)
-		err = sync_file(c);
+		err = qcow2_commit_sync(c);
 	err = err ?: write_metadata(c, buf, off, len);
 	if (!err && last)
-		err = sync_file(c);
+		err = qcow2_commit_sync(c);
 	return err;
 }
 

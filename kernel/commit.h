@@ -146,6 +146,13 @@ void qcow2_commit_changed(struct qcow2_commit *c);
 int qcow2_commit_write(struct qcow2_commit *c, const void *buf, u64 off, u32 len);
 
 /**
+ * qcow2_commit_sync() - make durable what was written before
+ * Of what is dirty in memory it knows nothing. Context: may sleep. Return: 0 or -EIO; then
+ * writing has stopped.
+ */
+int qcow2_commit_sync(struct qcow2_commit *c);
+
+/**
  * qcow2_commit_publish() - write something that makes older writes reachable
  * @buf: kernel memory.  @off: host offset, bytes.  @len: bytes, within one sector.
  *

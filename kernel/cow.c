@@ -482,11 +482,12 @@ static int place_clusters(struct qcow2_layer *l, struct qcow2_part *p, struct pl
 	p->a.run = (struct qcow2_run) {
 		.start = plan->first, .nr = plan->nr, .number = U64_MAX,
 	};
-	plan->zeroed = (plan->off > begin || plan->off + plan->len < end) &&
+	/* Zeros of the file are no zeros of an encrypted disk. */
+	plan->zeroed = !l->crypt && (plan->off > begin || plan->off + plan->len < end) &&
 		       (qcow2_file_is_hole(l->data, begin, end - begin) ||
 			!qcow2_file_zero(l->data, begin, end - begin));
 	if (qcow2_is_mutant(DATA_AS_ZERO))
-		plan->zeroed = true;
+		plan->zeroed = !l->crypt;
 	return 0;
 }
 

@@ -81,20 +81,31 @@ static void error_work(struct work_struct *work)
 		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
 }
 
-static void layer_stopped(struct qcow2_layer *l, int err)
+static void layer_event(struct qcow2_layer *l, enum qcow2blk_event type, int err)
 {
 	struct qcow2_device *dev = l->owner;
-	const struct qcow2_event ev = {
-		.type = QCOW2BLK_EVENT_STOPPED, .index = dev->index, .err = err,
-	};
+	const struct qcow2_event ev = { .type = type, .index = dev->index, .err = err };
 
-	qcow2_disk_set_read_only(&dev->disk);
 	if (tell_event)
 		tell_event(&ev);
 }
 
+static void layer_stopped(struct qcow2_layer *l, int err)
+{
+	struct qcow2_device *dev = l->owner;
+
+	qcow2_disk_set_read_only(&dev->disk);
+	layer_event(l, QCOW2BLK_EVENT_STOPPED, err);
+}
+
+static void layer_bitmaps_stale(struct qcow2_layer *l, int err)
+{
+	layer_event(l, QCOW2BLK_EVENT_BITMAPS, err);
+}
+
 static const struct qcow2_layer_ops layer_ops = {
-	.stopped = layer_stopped,
+	.stopped	= layer_stopped,
+	.bitmaps_stale	= layer_bitmaps_stale,
 };
 
 u32 qcow2_device_flags(const struct qcow2_device *dev)
@@ -112,6 +123,7 @@ static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 	if (!dev)
 		return NULL;
 	dev->flags = a->flags;
+	dev->cache_wanted = a->cache_size;
 	dev->detaching = true;	/* nobody's to end before publish() is through with it */
 	dev->target.failed = io_failed;
 	spin_lock_init(&dev->error_lock);
@@ -597,6 +609,19 @@ int qcow2_device_detach(u32 index, bool force)
 	return 0;
 }
 
+/* Say so. @from: bytes, before. */
+static void tell_size(struct qcow2_device *dev, u64 from)
+{
+	const struct qcow2_event ev = {
+		.type = QCOW2BLK_EVENT_RESIZED, .index = dev->index,
+		.size = dev->target.chain.layers[0]->size,
+	};
+
+	pr_info("%s: resized from %llu to %llu bytes\n", dev->name, from, ev.size);
+	if (tell_event)
+		tell_event(&ev);
+}
+
 /* --- snapshots ------------------------------------------------------------------------- */
 
 typedef int (*snapshot_fn)(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
@@ -634,6 +659,7 @@ static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op 
 {
 	struct qcow2_layer *top = dev->target.chain.layers[0];
 	struct qcow2_shadow shadow;
+	u64 size = top->size;
 	unsigned int noio;
 	int err;
 
@@ -658,6 +684,8 @@ static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op 
 	qcow2_shadow_end(&shadow);
 	if (op == QCOW2BLK_SNAPSHOT_APPLY)
 		qcow2_disk_changed(&dev->disk);
+	if (top->size != size)
+		tell_size(dev, size);
 	return 0;
 }
 
@@ -680,6 +708,81 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 		if (alone)
 			qcow2_disk_allow_opens(&dev->disk);
 	}
+	qcow2_device_unclaim(dev);
+	return err;
+}
+
+/* --- size ------------------------------------------------------------------------------ */
+
+/* Claimed; who has it open does not mind. */
+static int change_size(struct qcow2_device *dev, u64 size, const char **why)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+	bool raw = top->format == QCOW2BLK_FORMAT_RAW;
+	u64 from = top->size;
+	struct qcow2_shadow shadow;
+	unsigned int noio;
+	int err;
+
+	noio = qcow2_disk_pause(&dev->disk);
+	err = raw ? qcow2_resize_raw(&dev->target, size, why) :
+		    qcow2_resize(&shadow, &dev->target, size, why);
+	if (!err && !raw)
+		qcow2_chain_fit_cache(&dev->target.chain, dev->cache_wanted, &dev->cache_size);
+	qcow2_disk_resume(&dev->disk, noio);
+	if (err)
+		return err;
+	if (!raw)
+		qcow2_shadow_end(&shadow);
+	if (size > from)
+		qcow2_disk_grew(&dev->disk);
+	else
+		qcow2_disk_changed(&dev->disk);
+	tell_size(dev, from);
+	return 0;
+}
+
+static int shrink_disk(struct qcow2_device *dev, u64 size, const char **why)
+{
+	int err = qcow2_disk_refuse_opens(&dev->disk);
+
+	*why = "the device is in use, and would become smaller";
+	if (err)
+		return err;
+	*why = "a partition reaches behind that size; delete it, or make it smaller, first";
+	err = qcow2_disk_has_partition(&dev->disk, size) ? -ENOTEMPTY : change_size(dev, size, why);
+	qcow2_disk_allow_opens(&dev->disk);
+	return err;
+}
+
+static int resize_claimed(struct qcow2_device *dev, u64 size, bool shrink, const char **why)
+{
+	struct qcow2_layer *top = dev->target.chain.layers[0];
+
+	*why = "the device is read-only";
+	if (!top->writable)
+		return -EROFS;
+	*why = "a disk's size is a multiple of 512 bytes";
+	if (size & (SECTOR_SIZE - 1))
+		return -EINVAL;
+	if (size == top->size)
+		return 0;
+	*why = "the disk would become smaller, and lose what lies behind that size";
+	if (size < top->size && !shrink)
+		return -EINVAL;
+	return size < top->size ? shrink_disk(dev, size, why) : change_size(dev, size, why);
+}
+
+int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why)
+{
+	struct qcow2_device *dev = qcow2_device_claim(index);
+	int err;
+
+	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
+							"the device is being changed";
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	err = resize_claimed(dev, size, shrink, why);
 	qcow2_device_unclaim(dev);
 	return err;
 }

@@ -6,8 +6,9 @@
  *	gendisk open_mutex > (block layer) > locks of the file system below
  *	devices lock: held for looks at the table only; nothing is taken inside
  *	qcow2_map.table_lock > qcow2_overlap.lock > locks of the file system below
- *	qcow2_refcounts.lock > qcow2_commit.header_lock, qcow2_overlap.lock
- *	qcow2_layer.autoclear_lock > qcow2_commit.header_lock
+ *	qcow2_refcounts.lock > qcow2_layer.first_lock, qcow2_overlap.lock
+ *	qcow2_layer.first_lock > qcow2_commit.header_lock
+ *	qcow2_layer.fill_lock > qcow2_map.table_lock, locks of the file system below
  *	qcow2_file.rmw, qcow2_file.sync_lock > locks of the file system below
  *	all spinlocks: innermost, never together
  */
@@ -18,15 +19,17 @@
 
 #include "disk.h"
 #include "merge.h"
+#include "resize.h"
 #include "snapshot.h"
 
 /**
  * struct qcow2_event - something to tell listeners
  * @type: what.
  * @index: of the device.
- * @err: ERROR, STOPPED: negative errno.
+ * @err: ERROR, STOPPED, BITMAPS: negative errno.
  * @off: ERROR: guest offset, bytes.
  * @layer: ERROR: index in the chain.
+ * @size: RESIZED: bytes.
  */
 struct qcow2_event {
 	enum qcow2blk_event type;
@@ -34,12 +37,14 @@ struct qcow2_event {
 	int err;
 	u64 off;
 	u32 layer;
+	u64 size;
 };
 
 /**
  * struct qcow2_device - one attached chain
- * @index, @name, @flags, @cache_size: constant. @flags: enum qcow2blk_flags;
- *	@cache_size: bytes granted for table slices.
+ * @index, @name, @flags, @cache_wanted: constant. @flags: enum qcow2blk_flags;
+ *	@cache_wanted: bytes for table slices that attach has asked for, or 0.
+ * @cache_size: bytes granted for them; changes with the disk's size.
  * @target: the chain and how requests are served from it.
  * @disk: the disk.
  * @snapshot: ID of the snapshot that it shows, or an empty string.
@@ -54,6 +59,7 @@ struct qcow2_device {
 	u32 index;
 	char name[16];
 	u32 flags;
+	u64 cache_wanted;
 	u64 cache_size;
 	struct qcow2_io_target target;
 	struct qcow2_disk disk;
@@ -130,6 +136,17 @@ int qcow2_device_detach(u32 index, bool force);
  */
 int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
 			  const char **why);
+
+/**
+ * qcow2_device_resize() - give the disk another size
+ * @size: bytes.
+ * @shrink: it may become smaller, if nobody has it open and no partition reaches behind that.
+ * @why: (out) a sentence, constant, on error.
+ * Requests wait meanwhile. Context: may sleep. Return: 0; -ENODEV; -EBUSY in use, or being
+ * changed; -ENOTEMPTY a partition; -EROFS the device is read-only; -EINVAL a size that it
+ * cannot have, or that is smaller without @shrink; or see resize.h.
+ */
+int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why);
 
 /**
  * qcow2_device_open_base() - use another file for the layer below the top

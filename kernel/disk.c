@@ -63,7 +63,7 @@ static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,
 	}
 	if (!req->target->chain.layers[0]->writable)
 		return BLK_STS_IOERR;
-	/* It may have come before a snapshot was applied whose disk is smaller. */
+	/* It may have come before the disk shrank. */
 	if (op != QCOW2_FLUSH && off + blk_rq_bytes(rq) > req->target->chain.layers[0]->size)
 		return BLK_STS_IOERR;
 	blk_mq_start_request(rq);
@@ -234,10 +234,28 @@ void qcow2_disk_resume(struct qcow2_disk *d, unsigned int noio)
 	memalloc_noio_restore(noio);
 }
 
-void qcow2_disk_changed(struct qcow2_disk *d)
+void qcow2_disk_grew(struct qcow2_disk *d)
 {
 	set_capacity_and_notify(d->gd, d->target->chain.layers[0]->size >> SECTOR_SHIFT);
+}
+
+void qcow2_disk_changed(struct qcow2_disk *d)
+{
+	qcow2_disk_grew(d);
 	invalidate_bdev(d->gd->part0);
+}
+
+bool qcow2_disk_has_partition(struct qcow2_disk *d, u64 size)
+{
+	struct block_device *part;
+	unsigned long nr;
+	bool any = false;
+
+	mutex_lock(&d->gd->open_mutex);
+	xa_for_each_start(&d->gd->part_tbl, nr, part, 1)
+		any |= part->bd_start_sect + bdev_nr_sectors(part) > size >> SECTOR_SHIFT;
+	mutex_unlock(&d->gd->open_mutex);
+	return any;
 }
 
 void qcow2_disk_remove(struct qcow2_disk *d)

@@ -78,6 +78,12 @@ void qcow2_disk_resume(struct qcow2_disk *d, unsigned int noio);
  */
 void qcow2_disk_changed(struct qcow2_disk *d);
 
+/** qcow2_disk_grew() - tell of the disk's new size. Context: may sleep. */
+void qcow2_disk_grew(struct qcow2_disk *d);
+
+/** qcow2_disk_has_partition() - does a partition reach behind @size bytes? Context: may sleep. */
+bool qcow2_disk_has_partition(struct qcow2_disk *d, u64 size);
+
 /** qcow2_disk_destroy() - take back qcow2_disk_create(). Context: may sleep. */
 void qcow2_disk_destroy(struct qcow2_disk *d);
 

@@ -704,5 +704,8 @@ int qcow2_file_truncate(struct qcow2_file *f, u64 size)
 	int err = vfs_truncate(&f->filp->f_path, size);
 
 	revert_creds(old);
+	/* Nothing is lost that anybody wants. */
+	if (!err)
+		f->opened_size = min(f->opened_size, size);
 	return err;
 }

@@ -86,10 +86,6 @@ static int check_writable(const struct qcow2_layer *l, const char **why)
 		*why = "the image is corrupt: run qemu-img check -r all, or attach read-only";
 		return -EUCLEAN;
 	}
-	if (l->h.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS) {
-		*why = "the image has bitmaps, which writing would make wrong; attach read-only";
-		return -EOPNOTSUPP;
-	}
 	return 0;
 }
 
@@ -235,10 +231,26 @@ static u64 granted_cache(u64 wanted, u64 total_wanted, u64 total)
 		   MIN_CACHE_BYTES);
 }
 
+static u64 whole_cache(u64 cache_bytes)
+{
+	return min(cache_bytes ?: DEFAULT_CACHE_BYTES, MAX_CACHE_BYTES);
+}
+
+void qcow2_chain_fit_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used)
+{
+	struct qcow2_cache *c = &chain->layers[0]->map.cache;
+	u64 total = whole_cache(cache_bytes), before = qcow2_cache_bytes(c);
+
+	if (*used < total)
+		qcow2_cache_enlarge(c, min(wanted_cache(chain->layers[0]),
+					   before + total - *used));
+	*used += qcow2_cache_bytes(c) - before;
+}
+
 int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 		     const char **why, unsigned int *bad)
 {
-	u64 total = min(cache_bytes ?: DEFAULT_CACHE_BYTES, MAX_CACHE_BYTES);
+	u64 total = whole_cache(cache_bytes);
 	u64 wanted = 0, granted;
 	struct qcow2_layer *l;
 	unsigned int i;

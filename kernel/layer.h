@@ -7,6 +7,7 @@
 
 #include <linux/ratelimit.h>
 
+#include "bitmap.h"
 #include "claim.h"
 #include "crypt.h"
 #include "map.h"
@@ -16,9 +17,11 @@ struct qcow2_layer;
 /**
  * struct qcow2_layer_ops - whom a writable layer tells; process context, may sleep
  * @stopped: writing has stopped for good, with @err. Once.
+ * @bitmaps_stale: some bitmap could not be stored, with @err. Once, at the end.
  */
 struct qcow2_layer_ops {
 	void (*stopped)(struct qcow2_layer *l, int err);
+	void (*bitmaps_stale)(struct qcow2_layer *l, int err);
 };
 
 /**
@@ -46,8 +49,12 @@ struct qcow2_layer_ops {
  * @alloc: free space.
  * @overlap: where metadata lie.
  * @claims: guest subclusters whose mapping is being changed.
- * @autoclear: there are autoclear feature bits to be cleared before the first write.
- * @autoclear_lock: held meanwhile.
+ * @bitmaps: those that are kept true.
+ * @untouched: nothing was written yet: see qcow2_layer_begin_writing().
+ * @first_lock: held by who is going to.
+ * @fill_lock: held while entries of a raw data file are made to say that there are data; nobody
+ *	else changes entries of such an image, so these need no claims.
+ * @filled: number of the commit that makes those durable; U64_MAX while there are going to be more.
  *
  * Constant while attached, but for what the parts keep behind their own locks.
  */
@@ -73,8 +80,11 @@ struct qcow2_layer {
 	struct qcow2_alloc alloc;
 	struct qcow2_overlap overlap;
 	struct qcow2_claims claims;
-	bool autoclear;
-	struct mutex autoclear_lock;	/* see above */
+	struct qcow2_dirty_bitmaps bitmaps;
+	bool untouched;
+	struct mutex first_lock;	/* see above */
+	struct mutex fill_lock;		/* see above */
+	u64 filled;
 };
 
 /**
@@ -140,8 +150,9 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_
 
 /**
  * qcow2_layer_begin_writing() - before each change of the image
- * The first one clears autoclear feature bits: we do not keep true what they stand for.
- * Context: a worker, may sleep. Return: 0, -EIO writing has stopped.
+ * The first one clears autoclear feature bits: we do not keep true what they stand for, but
+ * for bitmaps, which are marked IN_USE.
+ * Context: a worker, may sleep. Return: 0; -EIO writing has stopped; or another errno.
  */
 int qcow2_layer_begin_writing(struct qcow2_layer *l);
 
@@ -153,7 +164,7 @@ int qcow2_layer_begin_writing(struct qcow2_layer *l);
 void qcow2_layer_corrupt(struct qcow2_layer *l, u64 off, const char *why);
 
 /**
- * qcow2_layer_finish() - the last commit; space that was reserved is given back
+ * qcow2_layer_finish() - bitmaps, the last commit; space that was reserved is given back
  * No requests any more. Context: may sleep. Return: 0 or -EIO.
  */
 int qcow2_layer_finish(struct qcow2_layer *l);
@@ -204,6 +215,14 @@ void qcow2_layer_close(struct qcow2_layer *l);
  */
 int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 		     const char **why, unsigned int *bad);
+
+/**
+ * qcow2_chain_fit_cache() - the top layer has become larger: more room for its table slices
+ * @cache_bytes: see qcow2_chain_load().
+ * @used: (in, out) what was granted.
+ * Its cache is empty, and nobody looks anything up. Context: may sleep.
+ */
+void qcow2_chain_fit_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used);
 
 /**
  * qcow2_chain_lookup() - where are these guest bytes, in which layer?

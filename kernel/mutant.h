@@ -39,6 +39,11 @@
  * @QCOW2_MUTANT_NO_DATA_SYNC: an external data file is never synced.
  * @QCOW2_MUTANT_DATA_AS_ZERO: what an external data file holds counts as zeros.
  * @QCOW2_MUTANT_RAW_BY_ENTRY: zeros are a matter of entries for a raw data file, too.
+ * @QCOW2_MUTANT_IN_USE_LATE: that bitmaps are in use is not durable before the first write.
+ * @QCOW2_MUTANT_CONSISTENT_EARLY: that they no longer are is written before they are durable.
+ * @QCOW2_MUTANT_RAW_ENTRY_LATE: a raw data file is written before its entries say so.
+ * @QCOW2_MUTANT_TAIL_SHOWN: a larger disk shows what was behind its old end in the last cluster.
+ * @QCOW2_MUTANT_BACKING_SHOWN: likewise what the backing file has there.
  * @QCOW2_MUTANT_MERGE_UNFLUSHED: what was merged into the backing file is dropped from the
  *	overlay without waiting for the backing file to be durable.
  * @QCOW2_MUTANT_MERGE_UNFENCED: writes in place do not mind the merge.
@@ -71,6 +76,11 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_NO_DATA_SYNC,
 	QCOW2_MUTANT_DATA_AS_ZERO,
 	QCOW2_MUTANT_RAW_BY_ENTRY,
+	QCOW2_MUTANT_IN_USE_LATE,
+	QCOW2_MUTANT_CONSISTENT_EARLY,
+	QCOW2_MUTANT_RAW_ENTRY_LATE,
+	QCOW2_MUTANT_TAIL_SHOWN,
+	QCOW2_MUTANT_BACKING_SHOWN,
 	QCOW2_MUTANT_MERGE_UNFLUSHED,
 	QCOW2_MUTANT_MERGE_UNFENCED,
 	QCOW2_NR_MUTANTS

@@ -48,6 +48,12 @@ static const struct nla_policy snapshot_policy[] = {
 	[QCOW2BLK_A_SNAPSHOT]	 = { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
 };
 
+static const struct nla_policy resize_policy[] = {
+	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_SHRINK),
+	[QCOW2BLK_A_SIZE]	= { .type = NLA_U64 },
+};
+
 static const struct nla_policy commit_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
@@ -574,6 +580,29 @@ static int snapshot_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
+static int resize_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr **attrs = info->attrs;
+	bool shrink = false;
+	const char *why;
+	int err;
+
+	if (!may_change(skb))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_SIZE)) {
+		NL_SET_ERR_MSG(info->extack, "the request lacks a device or a size");
+		return -EINVAL;
+	}
+	if (attrs[QCOW2BLK_A_FLAGS])
+		shrink = nla_get_u32(attrs[QCOW2BLK_A_FLAGS]) & QCOW2BLK_F_SHRINK;
+	err = qcow2_device_resize(nla_get_u32(attrs[QCOW2BLK_A_INDEX]),
+				  nla_get_u64(attrs[QCOW2BLK_A_SIZE]), shrink, &why);
+	if (err)
+		blame(info, attrs[QCOW2BLK_A_SIZE], why);
+	return err;
+}
+
 /* Another file for the layer below the top. */
 static int open_base(struct genl_info *info, u32 index)
 {
@@ -642,7 +671,11 @@ static void tell(const struct qcow2_event *ev)
 	     nla_put_u64_64bit(msg, QCOW2BLK_A_OFFSET, ev->off, QCOW2BLK_A_PAD) ||
 	     nla_put_u32(msg, QCOW2BLK_A_LAYER_INDEX, ev->layer)))
 		goto free;
-	if (ev->type == QCOW2BLK_EVENT_STOPPED && nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
+	if (ev->type == QCOW2BLK_EVENT_RESIZED &&
+	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, ev->size, QCOW2BLK_A_PAD))
+		goto free;
+	if ((ev->type == QCOW2BLK_EVENT_STOPPED || ev->type == QCOW2BLK_EVENT_BITMAPS) &&
+	    nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
 		goto free;
 	genlmsg_end(msg, hdr);
 	genlmsg_multicast(&family, msg, 0, GROUP_EVENTS, GFP_KERNEL);
@@ -673,6 +706,11 @@ static const struct genl_ops ops[] = {
 		.doit	 = snapshot_doit,
 		.policy	 = snapshot_policy,
 		.maxattr = ARRAY_SIZE(snapshot_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_RESIZE,
+		.doit	 = resize_doit,
+		.policy	 = resize_policy,
+		.maxattr = ARRAY_SIZE(resize_policy) - 1,
 	}, {
 		.cmd	 = QCOW2BLK_CMD_COMMIT,
 		.doit	 = commit_doit,

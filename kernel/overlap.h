@@ -4,8 +4,9 @@
  * written there, whatever a broken L2 entry or refcount says.
  *
  * Known are the clusters of the header, of the L1 tables, active and of snapshots, of the
- * refcount table, the snapshot table, and each active L2 table and refcount block. They are
- * in a hash set: it is asked on every write, and there are many of them, far apart.
+ * refcount table, the snapshot table, the bitmap directory, bitmap tables and bitmaps, and each
+ * active L2 table and refcount block. They are in a hash set: it is asked on every write, and there
+ * are many of them, far apart.
  */
 #ifndef _QCOW2_OVERLAP_H
 #define _QCOW2_OVERLAP_H

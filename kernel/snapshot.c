@@ -6,6 +6,7 @@
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 
+#include "change.h"
 #include "mutant.h"
 #include "snapshot.h"
 
@@ -136,13 +137,18 @@ static bool find_entry(const struct snapshots *t, const char *want, struct entry
 	return false;
 }
 
+static bool has_disk_size(const struct entry *e)
+{
+	return e->extra_len >= offsetofend(struct disk_extra, disk_size);
+}
+
 static int describe(struct qcow2_layer *l, const struct entry *e, struct qcow2_snapshot *s,
 		    const char **why)
 {
 	s->l1_table_offset = be64_to_cpu(e->fixed->l1_table_offset);
 	s->l1_size = be32_to_cpu(e->fixed->l1_size);
 	s->disk_size = l->h.size;
-	if (e->extra_len >= offsetofend(struct disk_extra, disk_size))
+	if (has_disk_size(e))
 		s->disk_size = round_down(be64_to_cpu(e->extra->disk_size), SECTOR_SIZE);
 	strscpy(s->id, e->id, min_t(size_t, sizeof(s->id), e->id_len + 1));
 	*why = "the snapshot's L1 table is misplaced: run qemu-img check";
@@ -167,6 +173,23 @@ int qcow2_snapshot_find(struct qcow2_layer *l, const char *name, struct qcow2_sn
 		return err;
 	*why = "there is no such snapshot";
 	err = find_entry(&t, name, &e) ? describe(l, &e, snapshot, why) : -ENOENT;
+	vfree(t.buf);
+	return err;
+}
+
+int qcow2_snapshots_have_size(struct qcow2_layer *l, const char **why)
+{
+	struct snapshots t;
+	struct entry e;
+	u32 i;
+	int err = read_table(l, &t, why);
+
+	if (err)
+		return err;
+	*why = "a snapshot does not say how large its disk is, and would seem to get another size; delete it first";
+	for_each_entry(&e, &t, i)
+		if (!has_disk_size(&e))
+			err = -EOPNOTSUPP;
 	vfree(t.buf);
 	return err;
 }
@@ -227,154 +250,40 @@ static void remove_entry(struct snapshots *t, const struct entry *e)
 
 /* --- the mapping ------------------------------------------------------------------------ */
 
-/**
- * struct change - a change of snapshots that is being made
- * @s: the shadow.
- * @l: the layer.
- * @table: the snapshot table, as it will be.
- * @l1: the active L1 table, likewise.
- * @l1_size: its entries.
- * @other: another L1 table.
- * @l2: a cluster, for one L2 table.
- * @active: @l1, or what of it the map keeps.
- * @roots: as they will be.
- */
-struct change {
-	struct qcow2_shadow *s;
-	struct qcow2_layer *l;
-	struct snapshots table;
-	__be64 *l1;
-	u32 l1_size;
-	__be64 *other;
-	__be64 *l2;
-	struct qcow2_table active;
-	struct qcow2_roots roots;
-};
-
-static int read_exactly(struct change *c, void *buf, u64 off, size_t len)
-{
-	ssize_t got = qcow2_file_read(&c->l->file, buf, off, len);
-
-	return got == len ? 0 : got < 0 ? got : -EUCLEAN;
-}
-
-static u32 l2_entries(const struct change *c)
-{
-	return 1U << c->l->h.l2_bits;
-}
-
-/* The L2 table of an L1 entry, in @c->l2. @off: (out) where it is; 0: there is none. */
-static int load_l2(struct change *c, __be64 l1_entry, u64 *off)
-{
-	struct qcow2_fault fault;
-
-	if (qcow2_l1_decode(&c->l->h, be64_to_cpu(l1_entry), off, &fault))
-		return -EUCLEAN;
-	return *off ? read_exactly(c, c->l2, *off, c->l->h.cluster_size) : 0;
-}
-
-/* The first word of the entry @i of @c->l2: the flags and the offset. */
-static __be64 *entry_at(const struct change *c, u32 i)
-{
-	return c->l2 + i * (c->l->h.l2_entry_size / sizeof(__be64));
-}
-
-/* The clusters of the entry @i of @c->l2. @nr: (out) 0: there are none. */
-static int clusters_of(struct change *c, u32 i, struct qcow2_cluster *cluster, u64 *start, u64 *nr)
-{
-	unsigned int bits = c->l->h.cluster_bits;
-	const __be64 *words = entry_at(c, i);
-	struct qcow2_l2_entry entry = { .word = be64_to_cpu(words[0]) };
-	struct qcow2_fault fault;
-
-	*nr = 0;
-	if (c->l->h.subclusters > 1)
-		entry.bitmap = be64_to_cpu(words[1]);
-	if (qcow2_l2_decode(&c->l->h, entry, cluster, &fault))
-		return -EUCLEAN;
-	if (!cluster->mapped)
-		return 0;
-	*start = cluster->host_off >> bits;
-	*nr = 1;
-	if (cluster->compressed)
-		*nr = ((cluster->host_off + cluster->csize - 1) >> bits) - *start + 1;
-	return 0;
-}
-
-static int count_entries(struct change *c, int delta)
-{
-	struct qcow2_cluster cluster;
-	u64 start, nr;
-	u32 i;
-	int err = 0;
-
-	for (i = 0; i < l2_entries(c) && !err; i++) {
-		err = clusters_of(c, i, &cluster, &start, &nr);
-		if (!err && nr)
-			err = qcow2_shadow_ref(c->s, start, nr, delta);
-	}
-	cond_resched();
-	return err;
-}
-
-/* @c->l2 in a place of its own, for the active state. */
-static int write_l2(struct change *c, __be64 *l1_entry)
-{
-	u64 start;
-	int err = qcow2_shadow_take(c->s, 1, &start);
-
-	if (err)
-		return err;
-	*l1_entry = cpu_to_be64(start << c->l->h.cluster_bits | QCOW2_ENTRY_COPIED);
-	return qcow2_commit_write(&c->l->commit, c->l2, start << c->l->h.cluster_bits,
-				  c->l->h.cluster_size);
-}
-
 /*
  * Let the active state have a table that a snapshot has, too: all below is used once more,
  * so no entry may say COPIED. One that does makes a copy necessary.
  */
-static int adopt_l2(struct change *c, __be64 *l1_entry)
+static int adopt_l2(struct qcow2_change *c, __be64 *l1_entry)
 {
 	const __be64 copied = qcow2_is_mutant(STILL_COPIED) ? 0 : cpu_to_be64(QCOW2_ENTRY_COPIED);
 	bool change = false;
 	u64 off;
 	u32 i;
-	int err = load_l2(c, *l1_entry, &off);
+	int err = qcow2_change_load_l2(c, *l1_entry, &off);
 
 	if (err || !off)
 		return err;
-	err = count_entries(c, 1);
-	for (i = 0; i < l2_entries(c); i++) {
-		change |= !!(*entry_at(c, i) & copied);
-		*entry_at(c, i) &= ~copied;
+	err = qcow2_change_count(c, 1);
+	for (i = 0; i < qcow2_change_l2_entries(c); i++) {
+		change |= !!(*qcow2_change_entry(c, i) & copied);
+		*qcow2_change_entry(c, i) &= ~copied;
 	}
 	if (err || change)
-		return err ?: write_l2(c, l1_entry);
+		return err ?: qcow2_change_write_l2(c, l1_entry);
 	*l1_entry &= ~copied;
 	/* It may have been a snapshot's alone, which are not known all. */
 	qcow2_overlap_add(&c->l->overlap, off, c->l->h.cluster_size);
 	return qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, 1);
 }
 
-/* One state fewer has this table. */
-static int drop_l2(struct change *c, __be64 l1_entry)
-{
-	u64 off;
-	int err = load_l2(c, l1_entry, &off);
-
-	if (err || !off)
-		return err;
-	return count_entries(c, -1) ?: qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, -1);
-}
-
 /* COPIED is for what is used once. @change: (out) or-ed to. */
-static int mark_entry(struct change *c, u32 i, bool *change)
+static int mark_entry(struct qcow2_change *c, u32 i, bool *change)
 {
-	__be64 *at = entry_at(c, i), entry = *at & ~cpu_to_be64(QCOW2_ENTRY_COPIED);
+	__be64 *at = qcow2_change_entry(c, i), entry = *at & ~cpu_to_be64(QCOW2_ENTRY_COPIED);
 	struct qcow2_cluster cluster;
 	u64 start, nr, refcount = 0;
-	int err = clusters_of(c, i, &cluster, &start, &nr);
+	int err = qcow2_change_decode(c, i, &cluster, &start, &nr);
 
 	if (err || !nr || cluster.compressed)
 		return err;
@@ -387,21 +296,21 @@ static int mark_entry(struct change *c, u32 i, bool *change)
 }
 
 /* A table of the active state, after something else has lost what it may refer to. */
-static int mark_l2(struct change *c, __be64 *l1_entry)
+static int mark_l2(struct qcow2_change *c, __be64 *l1_entry)
 {
 	bool change = false;
 	u64 off, refcount;
 	u32 i;
-	int err = load_l2(c, *l1_entry, &off);
+	int err = qcow2_change_load_l2(c, *l1_entry, &off);
 
 	if (err || !off)
 		return err;
-	for (i = 0; i < l2_entries(c) && !err; i++)
+	for (i = 0; i < qcow2_change_l2_entries(c) && !err; i++)
 		err = mark_entry(c, i, &change);
 	cond_resched();
 	if (!err && change)
 		return qcow2_shadow_ref(c->s, off >> c->l->h.cluster_bits, 1, -1) ?:
-		       write_l2(c, l1_entry);
+		       qcow2_change_write_l2(c, l1_entry);
 	err = err ?: qcow2_shadow_refcount(c->s, off >> c->l->h.cluster_bits, &refcount);
 	if (!err)
 		*l1_entry = cpu_to_be64(off | (refcount == 1 ? QCOW2_ENTRY_COPIED : 0));
@@ -410,148 +319,92 @@ static int mark_l2(struct change *c, __be64 *l1_entry)
 
 /* --- a change --------------------------------------------------------------------------- */
 
-static u64 clusters_for(const struct change *c, u64 bytes)
-{
-	return DIV_ROUND_UP_ULL(bytes, c->l->h.cluster_size);
-}
+/**
+ * struct change - a change of snapshots that is being made
+ * @tables: the active ones.
+ * @snapshots: the snapshot table, as it will be.
+ * @other: another L1 table.
+ */
+struct change {
+	struct qcow2_change tables;
+	struct snapshots snapshots;
+	__be64 *other;
+};
 
 static int get_memory(struct change *c, u32 l1_size, u32 other_size)
 {
-	c->l1_size = l1_size;
-	c->l1 = vzalloc(max_t(size_t, (size_t)l1_size * sizeof(__be64), 1));
 	c->other = vzalloc(max_t(size_t, (size_t)other_size * sizeof(__be64), 1));
-	c->l2 = vmalloc(c->l->h.cluster_size);
-	return c->l1 && c->other && c->l2 ? 0 : -ENOMEM;
+	return c->other ? qcow2_change_memory(&c->tables, l1_size) : -ENOMEM;
 }
 
-static void free_memory(struct change *c)
+static int place_snapshots(struct change *c)
 {
-	vfree(c->table.buf);
-	vfree(c->l1);
-	vfree(c->other);
-	vfree(c->l2);
-	qcow2_table_free(&c->active);
-}
-
-/* A place for something new. @off: (out) 0 where it is empty. */
-static int place(struct change *c, const void *buf, u64 bytes, u64 *off)
-{
-	u64 start = 0;
-	int err = 0;
-
-	if (bytes)
-		err = qcow2_shadow_take(c->s, clusters_for(c, bytes), &start) ?:
-		      qcow2_commit_write(&c->l->commit, buf, start << c->l->h.cluster_bits, bytes);
-	*off = start << c->l->h.cluster_bits;
-	return err;
-}
-
-/* The new L1 table, on disk and for the map. */
-static int place_l1(struct change *c)
-{
-	u64 bytes = (u64)c->l1_size * sizeof(__be64), off;
-	u32 nr;
-	int err;
-
-	/* Without entries, any place will do. */
-	err = place(c, c->l1, bytes, &off);
-	if (err)
-		return err;
-	c->roots.l1_size = c->l1_size;
-	c->roots.l1_table_offset = off ?: c->l->h.l1_table_offset;
-	nr = qcow2_map_l1_entries(&c->l->h, c->roots.size, c->l1_size);
-	err = qcow2_table_alloc(&c->active, c->roots.l1_table_offset, nr);
-	if (!err)
-		memcpy(c->active.entries, c->l1, (size_t)nr * sizeof(__be64));
-	return err;
-}
-
-static int place_table(struct change *c)
-{
-	struct qcow2_header *h = &c->l->h;
+	struct qcow2_change *t = &c->tables;
+	struct qcow2_header *h = &t->l->h;
 	u32 old_bytes;
 	int err;
 
 	if (h->nb_snapshots) {
-		err = measure(c->l, &old_bytes) ?:
-		      qcow2_shadow_ref(c->s, h->snapshots_offset >> h->cluster_bits,
-				       clusters_for(c, old_bytes), -1);
+		err = measure(t->l, &old_bytes) ?:
+		      qcow2_shadow_ref(t->s, h->snapshots_offset >> h->cluster_bits,
+				       qcow2_change_clusters(t, old_bytes), -1);
 		if (err)
 			return err;
 	}
-	c->roots.nb_snapshots = c->table.nr;
-	return place(c, c->table.buf, c->table.bytes, &c->roots.snapshots_offset);
+	t->roots.nb_snapshots = c->snapshots.nr;
+	return qcow2_change_place(t, c->snapshots.buf, c->snapshots.bytes,
+				  &t->roots.snapshots_offset);
 }
 
 static int begin_change(struct change *c, struct qcow2_shadow *s, struct qcow2_layer *l,
 			const char **why)
 {
-	int err;
+	int err = qcow2_change_begin(&c->tables, s, l, why);
 
-	memset(c, 0, sizeof(*c));
-	c->s = s;
-	c->l = l;
-	*why = "writing has stopped";
-	err = qcow2_layer_begin_writing(l) ?: qcow2_shadow_begin(s, l);
 	if (err)
 		return err;
-	c->roots = (struct qcow2_roots) {
-		.size = l->h.size,
-		.l1_size = l->h.l1_size,
-		.l1_table_offset = l->h.l1_table_offset,
-		.nb_snapshots = l->h.nb_snapshots,
-		.snapshots_offset = l->h.snapshots_offset,
-	};
-	err = read_table(l, &c->table, why);
+	c->other = NULL;
+	err = read_table(l, &c->snapshots, why);
 	if (err)
 		qcow2_shadow_end(s);
 	return err;
 }
 
-static const char *reason(int err)
-{
-	switch (err) {
-	case -EOVERFLOW:
-		return "refcounts of this width cannot count one more: see qemu-img amend";
-	case -EUCLEAN:
-		return "the image contradicts itself: run qemu-img check -r all";
-	case -ENOSPC:
-	case -EDQUOT:
-		return "there is no room for the new tables";
-	case -EFBIG:
-		return "there would be too many snapshots, or the refcount table too large";
-	case -ENOMEM:
-		return "out of memory";
-	default:
-		return "the image file cannot be read or written";
-	}
-}
-
 /* The switch, or an end. */
 static int end_change(struct change *c, int err, const char **why)
 {
-	if (!err)
-		err = qcow2_shadow_switch(c->s, &c->roots);
-	if (err) {
-		*why = reason(err);
-		qcow2_shadow_end(c->s);
-	} else {
-		qcow2_map_replace(&c->l->map, &c->active);
-		c->l->size = c->l->h.size;
+	vfree(c->snapshots.buf);
+	vfree(c->other);
+	return qcow2_change_end(&c->tables, err, why);
+}
+
+/* The end of what did not even begin. */
+/* What is refused, with @err, leaves the image as it is. Else it is going to be written. */
+static int begin_or_end(struct change *c, int err, const char **why)
+{
+	const char *reason = *why;
+
+	if (!err) {
+		reason = "writing has stopped";
+		err = qcow2_layer_begin_writing(c->tables.l);
 	}
-	free_memory(c);
+	if (err) {
+		err = end_change(c, err, why);
+		*why = reason;
+	}
 	return err;
 }
 
 static int read_l1(struct change *c, __be64 *entries, u64 off, u32 nr)
 {
-	return read_exactly(c, entries, off, (size_t)nr * sizeof(*entries));
+	return qcow2_change_read(&c->tables, entries, off, (size_t)nr * sizeof(*entries));
 }
 
 int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
 			  const char **why)
 {
 	struct change c;
+	struct qcow2_change *t = &c.tables;
 	struct entry e;
 	u32 i;
 	int err;
@@ -563,36 +416,29 @@ int qcow2_snapshot_create(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 	err = begin_change(&c, s, l, why);
 	if (err)
 		return err;
-	if (find_entry(&c.table, name, &e)) {
-		qcow2_shadow_end(s);
-		free_memory(&c);
-		*why = "there is a snapshot of this name";
-		return -EEXIST;
-	}
-	append_entry(&c.table, &l->h, name);
-	if (c.table.nr > QCOW2_MAX_SNAPSHOTS || c.table.bytes > MAX_TABLE)
+	*why = "there is a snapshot of this name";
+	err = find_entry(&c.snapshots, name, &e) ? -EEXIST : 0;
+	err = begin_or_end(&c, err, why);
+	if (err)
+		return err;
+	append_entry(&c.snapshots, &l->h, name);
+	if (c.snapshots.nr > QCOW2_MAX_SNAPSHOTS || c.snapshots.bytes > MAX_TABLE)
 		err = -EFBIG;
 	err = err ?: get_memory(&c, l->h.l1_size, 0) ?:
-	      read_l1(&c, c.l1, l->h.l1_table_offset, c.l1_size);
-	for (i = 0; i < c.l1_size && !err; i++)
-		err = adopt_l2(&c, &c.l1[i]);
-	err = err ?: place_l1(&c) ?: place_table(&c);
+	      read_l1(&c, t->l1, l->h.l1_table_offset, t->l1_size);
+	for (i = 0; i < t->l1_size && !err; i++)
+		err = adopt_l2(t, &t->l1[i]);
+	err = err ?: qcow2_change_place_l1(t) ?: place_snapshots(&c);
 	return end_change(&c, err, why);
 }
 
-/* Find what a change is about; its end on failure. */
-static int find_or_end(struct change *c, const char *name, struct entry *e,
-		       struct qcow2_snapshot *snapshot, const char **why)
+/* Find what a change is about. */
+static int find(struct change *c, const char *name, struct entry *e,
+		struct qcow2_snapshot *snapshot, const char **why)
 {
-	int err;
-
 	*why = "there is no such snapshot";
-	err = find_entry(&c->table, name, e) ? describe(c->l, e, snapshot, why) : -ENOENT;
-	if (err) {
-		qcow2_shadow_end(c->s);
-		free_memory(c);
-	}
-	return err;
+	return find_entry(&c->snapshots, name, e) ? describe(c->tables.l, e, snapshot, why) :
+						    -ENOENT;
 }
 
 int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
@@ -600,25 +446,35 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 {
 	struct qcow2_snapshot snapshot;
 	struct change c;
+	struct qcow2_change *t = &c.tables;
 	struct entry e;
 	u32 i;
-	int err = begin_change(&c, s, l, why) ?: find_or_end(&c, name, &e, &snapshot, why);
+	int err = begin_change(&c, s, l, why);
 
 	if (err)
 		return err;
+	err = find(&c, name, &e, &snapshot, why) ?:
+	      qcow2_bitmaps_prepare_resize(&l->bitmaps, snapshot.disk_size, why);
+	err = begin_or_end(&c, err, why);
+	if (err)
+		return err;
 	err = get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
-	      read_l1(&c, c.l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
+	      read_l1(&c, t->l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
 	      read_l1(&c, c.other, l->h.l1_table_offset, l->h.l1_size);
-	c.roots.size = snapshot.disk_size;
+	t->roots.size = snapshot.disk_size;
 	/* In this order no refcount needs to be higher than it was, or than it will be. */
 	for (i = 0; i < l->h.l1_size && !err; i++)
-		err = drop_l2(&c, c.other[i]);
+		err = qcow2_change_drop_l2(t, c.other[i]);
 	for (i = 0; i < snapshot.l1_size && !err; i++)
-		err = adopt_l2(&c, &c.l1[i]);
-	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
-				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
-	      place_l1(&c);
-	return end_change(&c, err, why);
+		err = adopt_l2(t, &t->l1[i]);
+	err = err ?: qcow2_change_drop_l1(t, l->h.l1_table_offset, l->h.l1_size) ?:
+	      qcow2_change_place_l1(t);
+	err = end_change(&c, err, why);
+	if (!err) {
+		qcow2_bitmaps_resize(&l->bitmaps, l->size);
+		qcow2_bitmaps_mark(&l->bitmaps, 0, l->size);
+	}
+	return err;
 }
 
 int qcow2_snapshot_delete(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
@@ -626,24 +482,26 @@ int qcow2_snapshot_delete(struct qcow2_shadow *s, struct qcow2_layer *l, const c
 {
 	struct qcow2_snapshot snapshot;
 	struct change c;
+	struct qcow2_change *t = &c.tables;
 	struct entry e;
 	u32 i;
-	int err = begin_change(&c, s, l, why) ?: find_or_end(&c, name, &e, &snapshot, why);
+	int err = begin_change(&c, s, l, why);
 
 	if (err)
 		return err;
-	remove_entry(&c.table, &e);
+	err = begin_or_end(&c, find(&c, name, &e, &snapshot, why), why);
+	if (err)
+		return err;
+	remove_entry(&c.snapshots, &e);
 	err = get_memory(&c, l->h.l1_size, snapshot.l1_size) ?:
-	      read_l1(&c, c.l1, l->h.l1_table_offset, l->h.l1_size) ?:
+	      read_l1(&c, t->l1, l->h.l1_table_offset, l->h.l1_size) ?:
 	      read_l1(&c, c.other, snapshot.l1_table_offset, snapshot.l1_size);
 	for (i = 0; i < snapshot.l1_size && !err; i++)
-		err = drop_l2(&c, c.other[i]);
-	err = err ?: qcow2_shadow_ref(s, snapshot.l1_table_offset >> l->h.cluster_bits,
-				      clusters_for(&c, (u64)snapshot.l1_size * sizeof(__be64)), -1);
+		err = qcow2_change_drop_l2(t, c.other[i]);
+	err = err ?: qcow2_change_drop_l1(t, snapshot.l1_table_offset, snapshot.l1_size);
 	for (i = 0; i < l->h.l1_size && !err; i++)
-		err = mark_l2(&c, &c.l1[i]);
-	err = err ?: qcow2_shadow_ref(s, l->h.l1_table_offset >> l->h.cluster_bits,
-				      clusters_for(&c, (u64)l->h.l1_size * sizeof(__be64)), -1) ?:
-	      place_l1(&c) ?: place_table(&c);
+		err = mark_l2(t, &t->l1[i]);
+	err = err ?: qcow2_change_drop_l1(t, l->h.l1_table_offset, l->h.l1_size) ?:
+	      qcow2_change_place_l1(t) ?: place_snapshots(&c);
 	return end_change(&c, err, why);
 }

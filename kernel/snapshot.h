@@ -40,6 +40,13 @@ int qcow2_snapshot_find(struct qcow2_layer *l, const char *name, struct qcow2_sn
 			const char **why);
 
 /**
+ * qcow2_snapshots_have_size() - does each snapshot say how large its disk is?
+ * Else it is as large as the disk. @why: (out) a sentence, constant, on error.
+ * Context: as above. Return: 0, -EOPNOTSUPP one does not, or another errno.
+ */
+int qcow2_snapshots_have_size(struct qcow2_layer *l, const char **why);
+
+/**
  * qcow2_snapshot_create() - make the disk as it is now a snapshot
  * @s: (out) to be ended by the caller on success: requests may go on then.
  * @l: writable; without requests until this returns.

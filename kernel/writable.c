@@ -84,24 +84,34 @@ void qcow2_layer_corrupt(struct qcow2_layer *l, u64 off, const char *why)
 /* Bits that stay true: we see to what they promise. */
 static u64 kept_autoclear(const struct qcow2_layer *l)
 {
-	return qcow2_data_file_is_raw(&l->h) ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0;
+	return (qcow2_data_file_is_raw(&l->h) ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0) |
+	       (qcow2_header_has_bitmaps(&l->h) ? QCOW2_AUTOCLEAR_BITMAPS : 0);
+}
+
+static int clear_autoclear(struct qcow2_layer *l)
+{
+	u64 kept = l->h.autoclear_features & kept_autoclear(l);
+	__be64 disk = cpu_to_be64(kept);
+
+	if (kept == l->h.autoclear_features || qcow2_is_mutant(AUTOCLEAR_LATE))
+		return 0;
+	return qcow2_commit_header(&l->commit,
+				   offsetof(struct qcow2_disk_header, autoclear_features),
+				   &disk, sizeof(disk));
 }
 
 int qcow2_layer_begin_writing(struct qcow2_layer *l)
 {
-	__be64 kept = cpu_to_be64(l->h.autoclear_features & kept_autoclear(l));
 	int err = qcow2_commit_stopped(&l->commit);
 
-	if (err || !READ_ONCE(l->autoclear) || qcow2_is_mutant(AUTOCLEAR_LATE))
+	if (err || !READ_ONCE(l->untouched))
 		return err;
-	mutex_lock(&l->autoclear_lock);
-	if (l->autoclear)
-		err = qcow2_commit_header(&l->commit,
-					  offsetof(struct qcow2_disk_header, autoclear_features),
-					  &kept, sizeof(kept));
+	mutex_lock(&l->first_lock);
+	if (l->untouched)
+		err = qcow2_bitmaps_begin(&l->bitmaps) ?: clear_autoclear(l);
 	if (!err)
-		WRITE_ONCE(l->autoclear, false);
-	mutex_unlock(&l->autoclear_lock);
+		WRITE_ONCE(l->untouched, false);
+	mutex_unlock(&l->first_lock);
 	return err;
 }
 
@@ -188,8 +198,8 @@ static int make_qcow2_writable(struct qcow2_layer *l, struct qcow2_layer *reader
 		*why = "its metadata cannot be read";
 		err = protect_metadata(l, &fault, why);
 	}
-	l->autoclear = l->h.autoclear_features & ~kept_autoclear(l);
-	return err;
+	l->untouched = true;
+	return err ?: qcow2_bitmaps_load(&l->bitmaps, l->name, &l->alloc, why);
 }
 
 int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_layer *reader,
@@ -201,7 +211,8 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_
 	l->writable = true;
 	l->discard = discard;
 	l->ops = ops;
-	mutex_init(&l->autoclear_lock);
+	mutex_init(&l->first_lock);
+	mutex_init(&l->fill_lock);
 	qcow2_claims_init(&l->claims);
 	if (l->format == QCOW2BLK_FORMAT_QCOW2)
 		err = make_qcow2_writable(l, reader, why);
@@ -215,7 +226,15 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_
 
 int qcow2_layer_finish(struct qcow2_layer *l)
 {
-	return l->alloc.wq ? qcow2_alloc_finish(&l->alloc) : qcow2_commit_wait(&l->commit);
+	int err;
+
+	if (!l->alloc.wq)
+		return qcow2_commit_wait(&l->commit);
+	/* The first of all changes of the image was that they are in use, the last is this. */
+	err = qcow2_bitmaps_store(&l->bitmaps);
+	if (err)
+		l->ops->bitmaps_stale(l, err);
+	return qcow2_alloc_finish(&l->alloc);
 }
 
 void qcow2_layer_end_writing(struct qcow2_layer *l)
@@ -223,6 +242,7 @@ void qcow2_layer_end_writing(struct qcow2_layer *l)
 	/* The allocator's workers begin commits, so they go first. */
 	qcow2_alloc_quiesce(&l->alloc);
 	qcow2_commit_exit(&l->commit);
+	qcow2_bitmaps_free(&l->bitmaps);
 	qcow2_alloc_exit(&l->alloc);
 	qcow2_refcounts_close(&l->refs);
 	qcow2_overlap_exit(&l->overlap);

@@ -1,10 +1,166 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Requests that change the disk. See write.h for the contract. */
+#include <linux/mm.h>
 #include <linux/sched/mm.h>
 
 #include "cow.h"
 #include "mutant.h"
 #include "write.h"
+
+/* --- a raw data file ------------------------------------------------------------------------ */
+
+/*
+ * It is the disk after a crash, too. So nothing is written to it where the entries on disk do not
+ * say that there are data: those say so first, while the file still reads as zeros there. QEMU
+ * makes such images with all of their entries; only what it wrote zeros to since then is without.
+ * So a write that meets one changes all that are near, and waits for a commit.
+ */
+
+/* Must the data file hold zeros where the disk does? */
+static bool has_raw_data(const struct qcow2_layer *l)
+{
+	return qcow2_data_file_is_raw(&l->h) && !qcow2_is_mutant(RAW_BY_ENTRY);
+}
+
+/* See to it that a piece of the data file reads as zeros. */
+static int make_zeros(struct qcow2_layer *l, u64 off, u64 len)
+{
+	u32 step;
+	int err = 0;
+
+	if (qcow2_file_is_hole(l->data, off, len) || !qcow2_file_zero(l->data, off, len) ||
+	    !qcow2_file_punch(l->data, off, len))
+		return 0;
+	for (; len && !err; off += step, len -= step) {
+		step = min_t(u64, len, PAGE_SIZE);
+		err = qcow2_file_write(l->data, page_address(ZERO_PAGE(0)), off, step);
+	}
+	return err;
+}
+
+/* The subclusters of @mask of the cluster at @off, run by run. */
+static int make_zero_subclusters(struct qcow2_layer *l, u64 off, u32 mask)
+{
+	u32 first, end = 0;
+	u64 from, to;
+	int err = 0;
+
+	while (!err && end < l->h.subclusters && mask >> end) {
+		first = end + __ffs(mask >> end);
+		for (end = first; end < l->h.subclusters && mask >> end & 1; end++)
+			;
+		from = off + ((u64)first << l->h.subcluster_bits);
+		to = min(off + ((u64)end << l->h.subcluster_bits), l->size);
+		if (from < to)
+			err = make_zeros(l, from, to - from);
+	}
+	return err;
+}
+
+/* All entries from a place to the end of its slice. One that is bad is left to who wants it. */
+static int fill_entries(struct qcow2_layer *l, const struct qcow2_place *place, bool *changed)
+{
+	u32 all = qcow2_subcluster_mask(0, l->h.subclusters), i;
+	struct qcow2_fault fault;
+	struct qcow2_cluster c;
+	int err = 0;
+
+	for (i = 0; i < place->left; i++) {
+		u64 off = (place->cluster + i) << l->h.cluster_bits;
+
+		if (off >= l->size)
+			break;
+		if (qcow2_map_entry(&l->map, place, i, &c, &fault) || c.alloc == all)
+			continue;
+		err = make_zero_subclusters(l, off, all & ~c.alloc);
+		c = (struct qcow2_cluster) {
+			.mapped = true, .copied = true, .host_off = off, .alloc = all,
+		};
+		if (err)
+			break;
+		qcow2_map_set(&l->map, place, i, &c);
+		*changed = true;
+	}
+	return err;
+}
+
+/* The entries near the cursor. What is mapped may not lie past the end of the file. */
+static int fill(struct qcow2_request *req)
+{
+	struct qcow2_layer *l = qcow2_request_top(req);
+	struct qcow2_place place;
+	bool changed = false;
+	u64 before;
+	int err = 0;
+
+	mutex_lock(&l->fill_lock);
+	before = l->filled;
+	WRITE_ONCE(l->filled, U64_MAX);
+	/* Who sees one of these entries sees that it is not durable. */
+	smp_wmb();
+	if (qcow2_file_regular(l->data) && qcow2_file_size(l->data) < l->size)
+		err = qcow2_file_truncate(l->data, l->size);
+	if (!err)
+		err = qcow2_cow_hold(req, req->off >> l->h.cluster_bits, true, &place);
+	if (!err) {
+		err = fill_entries(l, &place, &changed);
+		qcow2_map_put(&place);
+		qcow2_cow_entries_changed(l);
+	}
+	/* A commit that begins later than this says has them. */
+	smp_mb();
+	WRITE_ONCE(l->filled, changed ? READ_ONCE(l->commit.begun) + 1 : before);
+	mutex_unlock(&l->fill_lock);
+	return err;
+}
+
+static int io_error(int err)
+{
+	switch (err) {
+	case 0:
+	case -EAGAIN:
+	case -EBUSY:
+	case -ENOSPC:
+		return err;
+	default:
+		return err == -EDQUOT || err == -EFBIG ? -ENOSPC : -EIO;
+	}
+}
+
+/* May the data file be written, and how much of @len? Else -EBUSY: not before a commit. */
+static int may_write_raw(struct qcow2_request *req, u32 *len)
+{
+	struct qcow2_layer *l = qcow2_request_top(req);
+	int gen = qcow2_layer_enter(l);
+	struct qcow2_extent ext;
+	struct qcow2_fault fault;
+	int err;
+
+	err = qcow2_map_lookup(&l->map, req->off, *len, true, true, &ext, &fault);
+	qcow2_layer_leave(l, gen);
+	if (err)
+		return qcow2_lookup_failed(l, req->off, err, &fault);
+	if (ext.type != QCOW2_CLUSTER_NORMAL)
+		return io_error(fill(req)) ?: -EBUSY;
+	/* Pairs with that in fill(). */
+	smp_rmb();
+	if (READ_ONCE(l->commit.done) < READ_ONCE(l->filled))
+		return -EBUSY;
+	*len = ext.len;
+	return 0;
+}
+
+/* The next extent of a request. */
+static int write_next(struct qcow2_request *req, u32 *len)
+{
+	int err = 0;
+
+	if (has_raw_data(qcow2_request_top(req)) && !qcow2_is_mutant(RAW_ENTRY_LATE))
+		err = may_write_raw(req, len);
+	return err ?: qcow2_cow_write(req, len);
+}
+
+/* --- data ----------------------------------------------------------------------------------- */
 
 static int write_all(struct qcow2_request *req)
 {
@@ -13,7 +169,7 @@ static int write_all(struct qcow2_request *req)
 
 	while (req->bio && !err) {
 		len = req->iter.bi_size;
-		err = qcow2_cow_write(req, &len);
+		err = write_next(req, &len);
 		if (!err && len)
 			qcow2_request_advance(req, len);
 	}
@@ -55,7 +211,8 @@ static bool change_cluster(const struct qcow2_request *req, u32 mask, struct qco
  *
  * In a data file nobody else's data ever lie there, so their space need not wait for a commit:
  * what a crash shows is what was discarded, or zeros, whatever the entry says. The claim keeps
- * those away who would allocate them again.
+ * those away who would allocate them again. Where it is encrypted a hole reads as noise: that
+ * space is kept for what is written there next.
  */
 struct unmapped {
 	struct qcow2_free_batch *batch;
@@ -65,7 +222,7 @@ struct unmapped {
 
 static void punch_data(const struct qcow2_layer *l, struct unmapped *u)
 {
-	if (u->len && l->discard)
+	if (u->len && l->discard && !l->crypt)
 		qcow2_file_punch(l->data, u->off, u->len);
 	u->len = 0;
 }
@@ -172,12 +329,6 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	return err;
 }
 
-/* Must the data file hold zeros where the disk does? */
-static bool has_raw_data(const struct qcow2_layer *l)
-{
-	return qcow2_data_file_is_raw(&l->h) && !qcow2_is_mutant(RAW_BY_ENTRY);
-}
-
 /* Can zeros be a matter of entries? Version 2 has none for them, a raw data file must hold them. */
 static bool has_zero_entries(const struct qcow2_request *req)
 {
@@ -222,7 +373,7 @@ static int change_piece(struct qcow2_request *req)
 		qcow2_layer_leave(l, gen);
 	}
 	if (!err && !zero)
-		err = qcow2_cow_write(req, &len);
+		err = write_next(req, &len);
 	if (!err)
 		skip(req, len);
 	return err;
@@ -335,6 +486,7 @@ void qcow2_request_write(struct qcow2_request *req, enum qcow2_write_op op, stru
 		qcow2_commit_add(&qcow2_request_top(req)->commit, &req->wait.commit);
 		return;
 	}
+	qcow2_bitmaps_mark(&qcow2_request_top(req)->bitmaps, off, len);
 	INIT_WORK(&req->work, write_work);
 	queue_work(req->target->wq, &req->work);
 }

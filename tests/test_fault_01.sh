@@ -72,6 +72,8 @@ make_tables() {
 make_image small cluster_size=512 4k
 make_image middle cluster_size=4096 4k
 make_image large cluster_size=65536,lazy_refcounts=on 64k
+make_image bitmaps cluster_size=4096 4k
+qemu-img bitmap --add -g 512 "$test_dir/bitmaps" one && qemu-img bitmap --add "$test_dir/bitmaps" two
 if [ "${VM_KERNEL:-}" = uml ]; then
 	check "clusters of 512 bytes, direct I/O" faults small --direct-io on
 	sed 's/^/# /' "$test_dir/sum"
@@ -79,6 +81,8 @@ fi
 check "clusters of 64 KiB, direct I/O" faults large --direct-io on --few
 sed 's/^/# /' "$test_dir/sum"
 check "clusters of 4 KiB, through the page cache" faults middle --direct-io off --few
+sed 's/^/# /' "$test_dir/sum"
+check "dirty bitmaps that are stored" faults bitmaps --direct-io on --few --only detach
 sed 's/^/# /' "$test_dir/sum"
 make_tables
 check "clusters of 512 bytes, a refcount table that grows" faults tables --direct-io off --few --only refill

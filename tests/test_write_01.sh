@@ -12,8 +12,8 @@ manifest=$test_top/build/images/manifest
 at_exit qcow2ctl detach --all
 differ=("$test_top/build/tests/differ" --seed "${DIFFER_SEED:-1}" --keep "${VM_SHARE:-$test_dir}")
 
-# Not those that are refused for writing, or have something that writing drops.
-never=('!dirty' '!corrupt' '!with-bitmap' '!raw' '!raw-*')
+# Not those that are refused for writing.
+never=('!dirty' '!corrupt' '!raw' '!raw-*')
 case ${VM_KERNEL:-} in
 uml-debug) ops=150 patterns=('z*-512-raw' 'v2-1024-same' 'z*-4096-short' 'v2-4096-qcow2'
 	'v2-65536-none' 'zstd-65536-*' 'zlib-2097152-unaligned' 'grows*' 'snapshots*' 'with-*'

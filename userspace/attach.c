@@ -8,6 +8,7 @@
 #include "nl.h"
 #include "node.h"
 #include "output.h"
+#include "size.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -139,26 +140,11 @@ static int set_direct_io(struct attach_options *o, const char *value)
 	return bad_value("direct-io", value, "auto, on and off are known");
 }
 
-/* Digits and one of K, M, G, T, powers of 1024. */
 static int set_cache_size(struct attach_options *o, const char *value)
 {
-	static const char suffixes[] = "KMGT";
-	unsigned long long size;
-	const char *suffix;
-	unsigned int shift = 0;
-	char *end;
-
-	errno = 0;
-	size = strtoull(value, &end, 10);
-	if (*end) {
-		suffix = strchr(suffixes, *end++);
-		shift = suffix ? 10 * (suffix - suffixes + 1) : 64;
-	}
-	if (value[0] < '0' || value[0] > '9' || errno || *end || shift == 64 || !size ||
-	    size > UINT64_MAX >> shift)
+	if (!qcow2_size_parse(value, &o->device.cache_size) || !o->device.cache_size)
 		return bad_value("cache-size", value,
 				 "a number of bytes, with K, M, G or T for powers of 1024");
-	o->device.cache_size = size << shift;
 	return 0;
 }
 

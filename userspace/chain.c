@@ -270,6 +270,21 @@ static int check_new(const struct qcow2_chain *chain, const struct qcow2_layer *
 	return 0;
 }
 
+/* The kernel looks at them, too; here is room to say which value of which one it is. */
+static int check_bitmaps(const struct qcow2_layer *layer, struct qcow2_error *err)
+{
+	struct qcow2_bitmap *bitmaps;
+	struct qcow2_error why;
+	uint32_t count;
+
+	if (qcow2_image_bitmaps(&layer->image, layer->fd, layer->file_size, layer->name, &bitmaps,
+				&count, &why))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+				       "%s; -r attaches it read-only", why.text);
+	qcow2_image_bitmaps_free(bitmaps, count);
+	return 0;
+}
+
 /* Is a file, an image or one with data, a data file of the chain, or the other way round? */
 static int check_data_new(const struct qcow2_chain *chain, const struct qcow2_layer *layer,
 			  bool is_data, struct qcow2_error *err)
@@ -292,7 +307,8 @@ static int check_state(struct qcow2_layer *layer, bool writable,
 	uint64_t features = layer->image.header.incompatible_features;
 
 	if (writable)
-		return qcow2_mend_before_writing(layer, policy->repair, err);
+		return qcow2_mend_before_writing(layer, policy->repair, err) ?:
+		       check_bitmaps(layer, err);
 	if (features & QCOW2_INCOMPAT_DIRTY)
 		qcow2_error_warn(layer->name, "the image is dirty (not closed cleanly); read-only use is safe, qemu-img check -r all mends it");
 	if (features & QCOW2_INCOMPAT_CORRUPT)

@@ -27,6 +27,7 @@ extern const struct qcow2_command qcow2_command_list;
 extern const struct qcow2_command qcow2_command_info;
 extern const struct qcow2_command qcow2_command_check;
 extern const struct qcow2_command qcow2_command_snapshot;
+extern const struct qcow2_command qcow2_command_resize;
 extern const struct qcow2_command qcow2_command_commit;
 
 #endif /* QCOW2CTL_COMMAND_H */

@@ -286,6 +286,19 @@ static const char *yes(bool value)
 	return value ? "true" : "false";
 }
 
+/* Is there a device that writes it? */
+static bool is_written(const struct info *info)
+{
+	const struct qcow2_nl_device *device = info->devices.list;
+	unsigned int i;
+
+	for (i = 0; i < info->devices.count; i++, device++)
+		if (qcow2_device_is_of(device, &top_of(info)->st) &&
+		    !(device->flags & (QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_STOPPED)))
+			return true;
+	return false;
+}
+
 static void print_encrypt(const struct qcow2_layer *layer)
 {
 	struct qcow2_luks_names names;
@@ -303,6 +316,8 @@ static void print_encrypt(const struct qcow2_layer *layer)
 
 static void print_bitmaps(const struct info *info)
 {
+	/* While the disk is written, what is true is in memory. */
+	const char *in_use = is_written(info) ? ", in use" : ", in use (inconsistent)";
 	uint32_t i;
 
 	if (info->bitmaps)
@@ -316,7 +331,7 @@ static void print_bitmaps(const struct info *info)
 		printf(": granularity %s%s%s\n",
 		       qcow2_output_size(1ULL << b->entry.granularity_bits, size),
 		       b->entry.flags & QCOW2_BITMAP_AUTO ? ", auto" : "",
-		       b->entry.flags & QCOW2_BITMAP_IN_USE ? ", in use (inconsistent)" : "");
+		       b->entry.flags & QCOW2_BITMAP_IN_USE ? in_use : "");
 	}
 }
 

@@ -13,6 +13,7 @@ static const struct qcow2_command *const commands[] = {
 	&qcow2_command_info,
 	&qcow2_command_check,
 	&qcow2_command_snapshot,
+	&qcow2_command_resize,
 	&qcow2_command_commit,
 };
 

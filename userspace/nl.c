@@ -334,6 +334,26 @@ int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *na
 	return refused(&refusal, none ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED, path, err);
 }
 
+int qcow2_nl_resize(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flags, int *error,
+		    struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_RESIZE,
+				     QCOW2BLK_GENL_VERSION);
+	struct refusal refusal;
+	char path[32];
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, flags);
+	mnl_attr_put_u64(nlh, QCOW2BLK_A_SIZE, size);
+	talk(nl, nlh, NULL, NULL, &refusal);
+	*error = refusal.error;
+	if (!*error)
+		return 0;
+	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+		       path, err);
+}
+
 int qcow2_nl_commit(struct qcow2_nl *nl, int index, uint8_t op, const struct qcow2_nl_layer *base,
 		    struct qcow2_error *err)
 {

@@ -175,6 +175,21 @@ int qcow2_nl_snapshot(struct qcow2_nl *nl, int index, uint8_t op, const char *na
 		      uint32_t flags, struct qcow2_error *err);
 
 /**
+ * qcow2_nl_resize() - give a disk another size
+ * @nl: the connection.
+ * @index: of the device.
+ * @size: bytes.
+ * @flags: QCOW2BLK_F_SHRINK or 0.
+ * @error: (out) why it is refused: EBUSY, it would shrink and is open; ENOTEMPTY, a partition is
+ *	behind its end; or another positive errno; or 0.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is no such device, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_resize(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flags, int *error,
+		    struct qcow2_error *err);
+
+/**
  * qcow2_nl_commit() - a step of a commit
  * @nl: the connection.
  * @index: of the device.

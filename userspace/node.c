@@ -460,6 +460,46 @@ const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN])
 	return text;
 }
 
+struct end {
+	uint64_t size;
+	char *part;
+};
+
+static uint64_t sysfs_number(int index, const char *part, const char *name)
+{
+	unsigned long long n = 0;
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/" QCOW2BLK_DISK_NAME "%d/%s/%s", index, part,
+		 name);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%llu", &n) != 1)
+		n = 0;
+	fclose(f);
+	return n;
+}
+
+static bool part_ends_before(int index, const char *part, void *data)
+{
+	struct end *end = data;
+
+	if (!part || (sysfs_number(index, part, "start") + sysfs_number(index, part, "size")) * 512 <=
+		     end->size)
+		return true;
+	snprintf(end->part, QCOW2_NODE_NAME_LEN, "%s", part);
+	return false;
+}
+
+bool qcow2_node_part_behind(int index, uint64_t size, char part[QCOW2_NODE_NAME_LEN])
+{
+	struct end end = { .size = size, .part = part };
+
+	return !visit_parts(index, part_ends_before, &end);
+}
+
 static bool freeze_part(int index, const char *part, void *data)
 {
 	struct qcow2_node_frozen *frozen = data;

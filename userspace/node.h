@@ -143,6 +143,16 @@ void qcow2_node_thaw(struct qcow2_node_frozen *frozen);
 const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN]);
 
 /**
+ * qcow2_node_part_behind() - is there a partition that reaches behind a size?
+ * @index: the device.
+ * @size: bytes.
+ * @part: (out) "qcow0p2".
+ *
+ * Return: true if so.
+ */
+bool qcow2_node_part_behind(int index, uint64_t size, char part[QCOW2_NODE_NAME_LEN]);
+
+/**
  * qcow2_node_udev_runs() - is there a udevd?
  *
  * Return: true if so: it opens devices for a moment when they come or change.

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bitmaps.h"
 #include "check.h"
 #include "rig.h"
 
@@ -17,13 +18,17 @@ enum use {
 	USE_DATA,
 	USE_COMPRESSED,
 	USE_SNAPSHOTS,
+	USE_BITMAPS,
+	USE_BITMAP_TABLE,
+	USE_BITMAP,
 	USE_ENCRYPTION,
 	USE_ACTIVE = 0x80,	/* with USE_L2, USE_DATA */
 };
 
 static const char *const use_names[] = {
 	"nothing", "the header", "the refcount table", "a refcount block", "an L1 table",
-	"an L2 table", "data", "compressed data", "the snapshot table", "the LUKS header",
+	"an L2 table", "data", "compressed data", "the snapshot table", "the bitmap directory",
+	"a bitmap table", "a bitmap", "the LUKS header",
 };
 
 /**
@@ -268,6 +273,31 @@ static void walk_snapshots(struct walk *w)
 	refer(w, w->h->snapshots_offset, s.end - w->h->snapshots_offset, USE_SNAPSHOTS);
 }
 
+static void walk_bitmaps(struct walk *w)
+{
+	const char *why;
+	struct bitmaps b;
+	u64 off;
+	bool ones;
+
+	if (!bitmaps_list(&b, w->img, w->h, &why)) {
+		corrupt(w, "%s", why);
+		return;
+	}
+	refer(w, b.dir.directory_offset, b.dir.directory_size, USE_BITMAPS);
+	for (unsigned int i = 0; i < b.nr; i++) {
+		const struct qcow2_bitmap_entry *e = &b.list[i].entry;
+
+		refer(w, e->table_offset, e->table_size * sizeof(uint64_t), USE_BITMAP_TABLE);
+		for (uint32_t n = 0; n < e->table_size; n++) {
+			if (!bitmaps_entry(w->img, w->h, &b.list[i], n, &off, &ones))
+				corrupt(w, "bitmap table entry %u is malformed", n);
+			else if (off)
+				refer(w, off, w->h->cluster_size, USE_BITMAP);
+		}
+	}
+}
+
 static void walk_refcounts(struct walk *w)
 {
 	uint64_t table_len = (uint64_t)w->h->refcount_table_clusters << w->h->cluster_bits;
@@ -353,6 +383,7 @@ void check_image(struct check *c, const struct image *img)
 	refer(&w, c->header.crypto_off, c->header.crypto_len, USE_ENCRYPTION);
 	walk_l1(&w, c->header.l1_table_offset, c->header.l1_size, true);
 	walk_snapshots(&w);
+	walk_bitmaps(&w);
 	walk_refcounts(&w);
 	compare(&w);
 	free(w.refs);

@@ -19,10 +19,11 @@
  *	  met while it went away
  *	- want of memory below is nobody's error
  *	- a snapshot is created, applied or deleted wholly or not at all, and holds what it should
+ *	- the disk has the size that it had, or the new one, and zeros where it has grown
  * until the fault is not reached any more.
  *
  *	--direct-io auto|on|off
- *	--few		one errno for each kind of operation; so it is for snapshots in any case,
+ *	--few		one errno for each kind of operation; so it is for snapshots and sizes in any case,
  *			which take many, but not with --only
  *	--only NAME	this request
  *	--how ERRNO	this errno
@@ -54,11 +55,15 @@
 #define MARK	(1000 * KIB)	/* where no request goes */
 #define ALIGN	4096
 
-enum request_kind { WRITE, DISCARD, ZEROES, CREATE, APPLY, DELETE };
+enum request_kind { WRITE, DISCARD, ZEROES, CREATE, APPLY, DELETE, GROW, SHRINK };
 
 /* A snapshot that the image has, and one that is created. */
 #define OLD_SNAPSHOT	"before"
 #define NEW_SNAPSHOT	"new"
+
+/* The disk's size after a request. What is gone is where no request goes. */
+#define LARGER	(SIZE + 300 * KIB + 512)
+#define SMALLER	(900 * KIB + 512)
 
 /* A request, and whether the fault comes before it or only at detach. Zones: see the script. */
 static const struct request {
@@ -83,6 +88,8 @@ static const struct request {
 	{ "create", CREATE, 0, 0, false, false },
 	{ "apply", APPLY, 0, SIZE, false, false },
 	{ "delete", DELETE, 0, 0, false, false },
+	{ "grow", GROW, 0, 0, false, false },
+	{ "shrink", SHRINK, 0, 0, false, false },
 	{ "detach", WRITE, 320 * KIB, 64 * KIB, true, false },
 	{ "detach-discard", DISCARD, 0, 128 * KIB, true, false },
 	{ "refill", WRITE, 256 * KIB + 512, 700 * KIB, false, true },
@@ -241,7 +248,27 @@ static bool attach(struct trial *t, bool writable)
 	return true;
 }
 
-static int send(const struct trial *t, enum request_kind kind, uint64_t off, uint64_t len)
+static void open_disk(struct trial *t)
+{
+	t->disk = rig_open_disk(t->index, O_RDWR | O_DIRECT);
+	if (t->disk < 0)
+		t->disk = rig_open_disk(t->index, O_RDONLY | O_DIRECT);
+	if (t->disk < 0)
+		die("/dev/qcow%d: %s", t->index, strerror(-t->disk));
+}
+
+/* It shrinks while nobody has it open. */
+static int shrink(struct trial *t)
+{
+	int err;
+
+	close(t->disk);
+	err = rig_resize(t->index, SMALLER);
+	open_disk(t);
+	return err;
+}
+
+static int send(struct trial *t, enum request_kind kind, uint64_t off, uint64_t len)
 {
 	uint64_t range[2] = { off, len };
 	ssize_t done;
@@ -257,6 +284,10 @@ static int send(const struct trial *t, enum request_kind kind, uint64_t off, uin
 		return rig_snapshot(t->index, QCOW2BLK_SNAPSHOT_APPLY, OLD_SNAPSHOT);
 	case DELETE:
 		return rig_snapshot(t->index, QCOW2BLK_SNAPSHOT_DELETE, OLD_SNAPSHOT);
+	case GROW:
+		return rig_resize(t->index, LARGER);
+	case SHRINK:
+		return shrink(t);
 	default:
 		done = pwrite(t->disk, meant + off, len, off);
 		return done < 0 ? -errno : done == (ssize_t)len ? 0 : -EIO;
@@ -268,11 +299,34 @@ static int flush(const struct trial *t)
 	return fsync(t->disk) ? -errno : 0;
 }
 
+/* Return: bytes of the disk that it had before, too. */
+static uint64_t check_size(struct trial *t, const char *when, bool is_done)
+{
+	uint64_t want = t->r->kind == GROW ? LARGER : t->r->kind == SHRINK ? SMALLER : SIZE, size;
+	int err;
+
+	if (ioctl(t->disk, BLKGETSIZE64, &size))
+		die("a disk without a size: %m");
+	if (size != want && (is_done || size != SIZE))
+		fail(t, "%s: the disk has %llu bytes", when, (unsigned long long)size);
+	if (size != SIZE && !is_done && !t->stopped)
+		fail(t, "%s: the disk has %llu bytes after an error", when, (unsigned long long)size);
+	if (size <= SIZE)
+		return size;
+	err = rig_pread(t->disk, got, size - SIZE, SIZE);
+	for (uint64_t i = 0; i < size - SIZE && !err; i++)
+		err = got[i] ? -EUCLEAN : 0;
+	if (err)
+		fail(t, "%s: what is new: %s", when, strerror(-err));
+	return SIZE;
+}
+
 /* Sector by sector; those of the request may be old, unless that is known to be done. */
 static void compare(struct trial *t, const char *when, bool is_done)
 {
 	const struct request *r = t->r;
-	int err = rig_pread(t->disk, got, SIZE, 0);
+	uint64_t size = check_size(t, when, is_done);
+	int err = rig_pread(t->disk, got, size, 0);
 
 	if (err) {
 		fail(t, "%s: reading: %s", when, strerror(-err));
@@ -281,7 +335,7 @@ static void compare(struct trial *t, const char *when, bool is_done)
 	/* A snapshot is applied whole, or not at all. */
 	if (r->kind == APPLY && memcmp(got, meant, SIZE) && (is_done || memcmp(got, held, SIZE)))
 		fail(t, "%s: the disk is neither what it was nor the snapshot", when);
-	for (uint64_t off = 0; off < SIZE; off += SECTOR) {
+	for (uint64_t off = 0; off < size; off += SECTOR) {
 		bool may_be_old = off >= r->off && off < r->off + r->len && !is_done;
 
 		if (!memcmp(got + off, meant + off, SECTOR) ||
@@ -345,21 +399,15 @@ static unsigned long long store_changes(void)
 	return store_count("write ") + store_count("fallocate ") + store_count("truncate ");
 }
 
-static void check_stopped(struct trial *t)
+/* Does the store stay as it is, once it was so for @ms, whatever is asked of the device? */
+static bool writes_nothing(struct trial *t, unsigned int ms)
 {
 	unsigned long long writes;
-	struct events ev;
 	int err;
 
-	stopped_count++;
-	events_take(&ev, t->index);
-	if (ev.count[QCOW2BLK_EVENT_STOPPED] != 1 || !ev.last_errno[QCOW2BLK_EVENT_STOPPED])
-		fail(t, "%u events say that writing has stopped",
-		     ev.count[QCOW2BLK_EVENT_STOPPED]);
-	/* Whoever was about to do something when that happened does it. */
 	do {
 		writes = store_changes();
-		usleep(20000);
+		usleep(ms * 1000);
 	} while (store_changes() != writes);
 	err = send(t, WRITE, 320 * KIB, 64 * KIB);
 	if (!err)
@@ -368,7 +416,20 @@ static void check_stopped(struct trial *t)
 		fail(t, "an allocating write after writing has stopped succeeds");
 	if (!flush(t) || !flush(t))
 		fail(t, "a flush after writing has stopped succeeds");
-	if (store_changes() != writes)
+	return store_changes() == writes;
+}
+
+static void check_stopped(struct trial *t)
+{
+	struct events ev;
+
+	stopped_count++;
+	events_take(&ev, t->index);
+	if (ev.count[QCOW2BLK_EVENT_STOPPED] != 1 || !ev.last_errno[QCOW2BLK_EVENT_STOPPED])
+		fail(t, "%u events say that writing has stopped",
+		     ev.count[QCOW2BLK_EVENT_STOPPED]);
+	/* Whoever was about to do something when that happened does it, on a busy machine late. */
+	if (!writes_nothing(t, 20) && !writes_nothing(t, 1000))
 		fail(t, "something is written after writing has stopped");
 }
 
@@ -398,11 +459,7 @@ static bool detach_faulty(struct trial *t)
 	t->detach_err = rig_detach(t->index);
 	if (!t->detach_err)
 		return true;
-	t->disk = rig_open_disk(t->index, O_RDWR | O_DIRECT);
-	if (t->disk < 0)
-		t->disk = rig_open_disk(t->index, O_RDONLY | O_DIRECT);
-	if (t->disk < 0)
-		die("/dev/qcow%d: %s", t->index, strerror(-t->disk));
+	open_disk(t);
 	return false;
 }
 

@@ -42,6 +42,15 @@ static bool is_of_snapshot(const struct entry *e)
 	return e->type == 'S' || e->type == 'A' || e->type == 'D';
 }
 
+/* Nobody knows whether one that failed has come to pass, until the next one has. */
+static bool take_size(struct journal *j, struct entry *e, const char *text, const char *end)
+{
+	if (!number(&text, end, &e->count) || e->count > j->sectors)
+		return false;
+	e->lba = e->count < j->size ? e->count : j->size;
+	return true;
+}
+
 static bool take_start(struct journal *j, char type, uint64_t id, const char *text,
 		       const char *end, size_t place)
 {
@@ -58,6 +67,8 @@ static bool take_start(struct journal *j, char type, uint64_t id, const char *te
 		memcpy(e->name, text, end - text);
 		return end > text;
 	}
+	if (type == 'R')
+		return take_size(j, e, text, end);
 	return number(&text, end, &e->lba) && number(&text, end, &e->count) &&
 	       e->lba < j->sectors && e->count <= j->sectors - e->lba;
 }
@@ -77,6 +88,8 @@ static bool take_end(struct journal *j, char type, uint64_t id, const char *text
 		e->done = place;
 	if (e->type == 'q')
 		j->detached = e->done;
+	if (e->type == 'R' && e->done != NEVER)
+		j->size = e->count;
 	return true;
 }
 
@@ -95,17 +108,41 @@ static bool take(struct journal *j, const char *text, const char *end, size_t pl
 		j->run = id;
 		return true;
 	}
-	if (strchr("wzdrfqSAD", type))
+	if (strchr("wzdrfqSADR", type))
 		return take_start(j, type, id, text, end, place);
 	if (strchr("cxv", type))
 		return take_end(j, type, id, text, end, place);
 	return false;
 }
 
+uint64_t journal_most_sectors(const struct log *log, uint64_t sectors)
+{
+	for (size_t i = 0; i < log->count; i++) {
+		const char *text = log->ops[i].data, *end = text + log->ops[i].len, *next;
+		uint64_t id, size;
+
+		for (; log->ops[i].type == LOG_MARK && text < end; text = next) {
+			const char *stop = memchr(text, ';', end - text);
+
+			stop = stop ? stop : end;
+			next = stop + 1;
+			if (*text != 'R' || end - text < 3)
+				continue;
+			text += 2;
+			if (number(&text, stop, &id) && number(&text, stop, &size) && size > sectors)
+				sectors = size;
+		}
+	}
+	return sectors;
+}
+
 bool journal_load(struct journal *j, const struct log *log, const uint32_t *initial,
 		  uint64_t sectors, const char **why)
 {
 	memset(j, 0, sizeof(*j));
+	j->first_size = sectors;
+	j->size = sectors;
+	sectors = journal_most_sectors(log, sectors);
 	j->sectors = sectors;
 	j->initial = initial;
 	j->detached = NEVER;
@@ -162,6 +199,8 @@ static void settle(struct journal *j, size_t flushed, size_t applied)
 			settle_sectors(j, e, e->lba, e->count);
 		else if (e->type == 'A' && e->done < applied)
 			settle_sectors(j, e, 0, j->sectors);
+		else if (e->type == 'R' && e->is_size)
+			settle_sectors(j, e, e->lba, j->sectors - e->lba);
 	}
 }
 
@@ -186,6 +225,8 @@ static void find_zeros(struct journal *j)
 
 		if (e->type == 'A' && e->start < j->point)
 			find_applied_zeros(j, e);
+		for (uint64_t s = e->lba; e->type == 'R' && e->is_size && s < j->sectors; s++)
+			j->zeros[s] |= may_last(j, e, s);
 		if ((e->type != 'z' && e->type != 'd') || e->start >= j->point)
 			continue;
 		for (uint64_t s = e->lba; s < e->lba + e->count; s++)
@@ -193,18 +234,59 @@ static void find_zeros(struct journal *j)
 	}
 }
 
-static void look_at(struct journal *j, size_t flushed, size_t applied, size_t point)
+/* The new size that was done last before this place, or NULL. */
+static const struct entry *last_size(const struct journal *j, size_t point)
 {
-	if (j->point == NEVER || flushed != j->flushed || applied != j->applied)
+	const struct entry *last = NULL;
+
+	for (uint32_t id = 1; id < j->count; id++) {
+		const struct entry *e = &j->entries[id];
+
+		if (e->type == 'R' && e->done < point && (!last || e->start > last->start))
+			last = e;
+	}
+	return last;
+}
+
+/*
+ * Which sizes has the disk had, if it has this one now? Those that were done, and one that is on its
+ * way, or has failed in the end. Return: the sum of places, for these; 0: it cannot have it.
+ */
+static size_t find_sizes(struct journal *j, size_t point, uint64_t sectors)
+{
+	const struct entry *last = last_size(j, point);
+	bool found = (last ? last->count : j->first_size) == sectors;
+	size_t sum = 1;
+
+	for (uint32_t id = 1; id < j->count; id++) {
+		struct entry *e = &j->entries[id];
+		bool later = e->start < point && e->done >= point && (!last || e->start > last->start);
+
+		if (e->type != 'R')
+			continue;
+		e->is_size = e->done < point || (later && !found && e->count == sectors);
+		found |= e->is_size && later;
+		sum += e->is_size ? e->start + 1 : 0;
+	}
+	return found ? sum : 0;
+}
+
+static void look_at(struct journal *j, size_t flushed, size_t applied, size_t resized,
+		    size_t point)
+{
+	if (j->point == NEVER || flushed != j->flushed || applied != j->applied ||
+	    resized != j->resized)
 		settle(j, flushed, applied);
 	j->flushed = flushed;
 	j->applied = applied;
+	j->resized = resized;
 	j->point = point;
 	find_zeros(j);
 }
 
-void journal_move(struct journal *j, size_t point)
+bool journal_move(struct journal *j, size_t point, uint64_t sectors)
 {
+	size_t resized = find_sizes(j, point, sectors);
 	size_t flushed = 0, applied = 0;
 
 	for (uint32_t id = 1; id < j->count; id++) {
@@ -212,17 +294,23 @@ void journal_move(struct journal *j, size_t point)
 
 		if (e->done >= point)
 			continue;
-		if ((e->type == 'f' || e->type == 'q' || is_of_snapshot(e)) && e->start >= flushed)
+		if ((e->type == 'f' || e->type == 'q' || e->type == 'R' || is_of_snapshot(e)) &&
+		    e->start >= flushed)
 			flushed = e->start + 1;
 		if (e->type == 'A' && e->done >= applied)
 			applied = e->done + 1;
 	}
-	look_at(j, flushed, applied, point);
+	if (resized)
+		look_at(j, flushed, applied, resized, point);
+	return resized;
 }
 
 void journal_move_to_read(struct journal *j, size_t start, size_t done)
 {
-	look_at(j, start + 1, start + 1, done);
+	const struct entry *last = last_size(j, start);
+	size_t resized = find_sizes(j, start, last ? last->count : j->first_size);
+
+	look_at(j, start + 1, start + 1, resized, done);
 }
 
 static const char *judge_version(const struct journal *j, uint64_t lba, uint64_t version)

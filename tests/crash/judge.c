@@ -63,14 +63,15 @@ static bool below_is_right(struct judge *j)
 
 static bool contents_are_right(struct judge *j, size_t point)
 {
+	uint64_t first = 0, sectors = j->check.header.size / SECTOR;
 	unsigned int bad = 0;
-	uint64_t first = 0;
 	const char *word = NULL;
 	char text[96];
 
-	journal_move(&j->journal, point);
+	if (!journal_move(&j->journal, point, sectors))
+		return wrong(j, "SIZE: %llu bytes", (unsigned long long)j->check.header.size);
 	guest_read(&j->replay.state, &j->check.header, below(j, &j->replay.state), j->guest);
-	for (uint64_t s = 0; s < j->journal.sectors; s++) {
+	for (uint64_t s = 0; s < sectors; s++) {
 		const char *is = journal_judge(&j->journal, s, j->guest[s]);
 
 		if (is && !bad++) {
@@ -84,15 +85,19 @@ static bool contents_are_right(struct judge *j, size_t point)
 	return wrong(j, "%s: sector %llu (of %u) holds %s", word, (unsigned long long)first, bad, text);
 }
 
-/* A raw data file alone is a disk like any other. */
+/* A raw data file alone is a disk like any other, and the same one as with the image. */
 static bool data_are_right(struct judge *j)
 {
 	const struct image *data = j->replay.state.data;
 	char text[96];
 
-	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+	uint64_t sectors = j->check.header.size / SECTOR;
+
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < sectors; s++) {
 		const char *is = journal_judge(&j->journal, s, data->ids[s]);
 
+		if (!is && contents[data->ids[s]].hash != contents[j->guest[s]].hash)
+			is = "DIFFERS";
 		if (!is)
 			continue;
 		describe(text, sizeof(text), data->ids[s]);
@@ -136,6 +141,14 @@ static bool autoclear_is_clear(struct judge *j)
 	return true;
 }
 
+static bool bitmaps_are_true(struct judge *j)
+{
+	const char *why = bitmaps_judge(&j->bitmaps, j->initial_guest, &j->replay.state,
+					&j->check.header, j->guest, &j->journal, j->end);
+
+	return !why || wrong(j, "%s", why);
+}
+
 bool judge_state(struct judge *j, size_t point)
 {
 	struct check *c = &j->check;
@@ -145,12 +158,11 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "CORRUPT: %u faults: %s", c->corruptions + c->strict, c->what);
 	if ((uint64_t)c->leaks << c->header.cluster_bits > LEAK_LIMIT)
 		return wrong(j, "LEAKS: %u clusters", c->leaks);
-	if (c->header.size != j->header.size)
-		return wrong(j, "SIZE: %llu bytes", (unsigned long long)c->header.size);
 	if (qcow2_data_file_is_raw(&c->header) != qcow2_data_file_is_raw(&j->header))
 		return wrong(j, "RAW: the bit has changed");
-	return below_is_right(j) && contents_are_right(j, point) && data_are_right(j) && snapshots_are_right(j, point) &&
-	       snapshots_are_kept(j) && autoclear_is_clear(j);
+	return below_is_right(j) && contents_are_right(j, point) && data_are_right(j) &&
+	       snapshots_are_right(j, point) && snapshots_are_kept(j) && autoclear_is_clear(j) &&
+	       bitmaps_are_true(j);
 }
 
 /* Then the disk goes on, and can be detached cleanly; what was reserved there stays so. */
@@ -165,17 +177,23 @@ static bool below_has_failed(const struct judge *j)
 
 bool judge_end_state(struct judge *j)
 {
+	bool right;
+
 	if (j->journal.detached == NEVER)
 		return true;
 	replay_prefix(&j->replay, j->log.count);
-	if (!judge_state(j, j->log.count))
+	j->end = true;
+	right = judge_state(j, j->log.count);
+	j->end = false;
+	if (!right)
 		return false;
 	if (j->check.leaks > j->leaks)
 		return wrong(j, "LEAKS: %u clusters after a clean detach", j->check.leaks);
 	if (j->merged && !below_has_failed(j) && j->below_check.leaks > j->below_leaks)
 		return wrong(j, "LEAKS: %u clusters of the base after a clean detach",
 			     j->below_check.leaks);
-	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) && s < j->journal.sectors; s++) {
+	for (uint64_t s = 0; qcow2_data_file_is_raw(&j->check.header) &&
+			     s < j->check.header.size / SECTOR; s++) {
 		uint32_t is = j->replay.state.data->ids[s];
 
 		if (contents[is].hash != contents[j->guest[s]].hash)
@@ -247,7 +265,7 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		return wrong(j, "the image was corrupt before: %s", j->check.what);
 	j->header = j->check.header;
 	j->leaks = j->check.leaks + check_hidden_leaks(&j->replay.initial, &j->header);
-	sectors = j->header.size / SECTOR;
+	sectors = journal_most_sectors(&j->log, j->header.size / SECTOR);
 	j->guest = calloc(sectors + 1, sizeof(*j->guest));
 	j->initial_guest = calloc(sectors + 1, sizeof(*j->initial_guest));
 	j->kept = calloc(j->replay.initial.sectors + 1, sizeof(*j->kept));
@@ -257,7 +275,9 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 		return false;
 	guest_read(&j->replay.initial, &j->header, below(j, &j->replay.initial), j->initial_guest);
 	check_snapshot_ranges(&j->replay.initial, &j->header, keep, j);
-	if (!journal_load(&j->journal, &j->log, j->initial_guest, sectors, &why))
+	if (!bitmaps_read(&j->bitmaps, &j->replay.initial, &j->header, &why))
+		return wrong(j, "%s", why);
+	if (!journal_load(&j->journal, &j->log, j->initial_guest, j->header.size / SECTOR, &why))
 		return wrong(j, "the log %s", why);
 	if (!snaps_start(&j->snaps, &j->journal, &j->replay, &j->base, &j->header))
 		return wrong(j, "%s", j->snaps.words);
@@ -267,6 +287,7 @@ bool judge_start(struct judge *j, const char *log, const char *image, const char
 void judge_end(struct judge *j)
 {
 	snaps_end(&j->snaps);
+	bitmaps_free(&j->bitmaps);
 	journal_free(&j->journal);
 	replay_end(&j->replay);
 	if (j->log.ops)

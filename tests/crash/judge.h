@@ -3,6 +3,7 @@
 #ifndef CRASH_JUDGE_H
 #define CRASH_JUDGE_H
 
+#include "bitmaps.h"
 #include "check.h"
 #include "guest.h"
 #include "journal.h"
@@ -22,6 +23,8 @@
  * @header: of the image before the log.
  * @leaks: clusters that the image leaked before, also past the end of the file.
  * @snaps: internal snapshots.
+ * @bitmaps: persistent bitmaps, before the log.
+ * @end: the state is what a clean detach left.
  * @kept: by host sector, what they keep, if the workload leaves them alone.
  */
 struct judge {
@@ -34,9 +37,11 @@ struct judge {
 	struct check below_check;
 	unsigned int below_leaks;
 	struct snaps snaps;
+	struct bitmaps bitmaps;
 	struct check check;
 	uint32_t *guest;
 	char words[320];
+	bool end;
 
 	struct qcow2_header header;
 	unsigned int leaks;

@@ -18,6 +18,8 @@
  *		slow=PERCENT		operations that others are made to overtake (4; 0 without hold)
  *		snapshots=PERCENT	operations that create, apply or delete a snapshot (0)
  *		commit			into qcow2:@, all the time, and at the end
+ *		resizes=PERCENT		operations that let the disk grow; thrice it shrinks (0). Not
+ *					together with snapshots
  *		had=NAME+NAME...	the image's snapshots, for these to be applied and deleted, too
  *		cache=BYTES		for table slices
  *		buffered		through the page cache
@@ -61,6 +63,7 @@
 #define NBD		"/dev/nbd0"
 #define MAX_CHAIN	8
 #define BASE_LAYER	"qcow2:@"
+#define ROUNDS		4		/* between which the disk shrinks */
 #define DEVICE_ROOM	(24ULL << 20)
 #define MOST_SIZE	"268435456"	/* of an image; the disks are small */
 
@@ -116,6 +119,7 @@ struct job {
 	unsigned int hold;
 	unsigned int slow;
 	unsigned int snapshots;
+	unsigned int resizes;
 	char had[128];
 	bool commit;
 	unsigned int idle;
@@ -164,6 +168,8 @@ static void take_option(struct job *job, char *option)
 		job->slow = number;
 	else if (!strcmp(option, "snapshots"))
 		job->snapshots = number;
+	else if (!strcmp(option, "resizes"))
+		job->resizes = number;
 	else if (!strcmp(option, "had") && value)
 		snprintf(job->had, sizeof(job->had), "%s", value + 1);
 	else if (!strcmp(option, "commit"))
@@ -466,14 +472,11 @@ static void *commit_always(void *data)
 	return NULL;
 }
 
-/* Return: how many operations and commits failed. */
-static unsigned int run_workload(const struct job *job, const struct workload *w)
+static unsigned int run_with_commits(const struct job *job, struct workload *w)
 {
 	struct committer c = { .index = w->index };
 	unsigned int failed;
 
-	if (!job->commit)
-		return workload_run(w);
 	c.fd = open_file(job->data_path, true);
 	if (pthread_create(&c.thread, NULL, commit_always, &c))
 		die("no thread");
@@ -578,6 +581,30 @@ static void find_size(struct job *job)
 	job->data_room = st.st_blocks * SECTOR + job->room;
 }
 
+/*
+ * The workload in parts. In between, while nobody has it open, the disk shrinks; what is gone must not
+ * come back with what follows.
+ */
+static unsigned int run_with_shrinks(struct workload *w)
+{
+	uint64_t random = w->seed, first = w->sectors, size;
+	unsigned int failed;
+
+	w->ops /= ROUNDS;
+	failed = workload_run(w);
+	for (int i = 1; i < ROUNDS; i++) {
+		close(w->fd);
+		size = w->sectors > first ? first : w->sectors;
+		size = 1 + size / 4 + rig_random(&random) % (size * 3 / 4);
+		failed += !!workload_resize(w, &w->sectors, WORKLOAD_NEXT_ID(w), size);
+		w->fd = open_disk(w->index, &w->sectors);
+		w->sectors /= SECTOR;
+		w->first_id = WORKLOAD_NEXT_ID(w);
+		failed += workload_run(w);
+	}
+	return failed;
+}
+
 /* Return: false if something failed that should not. */
 static bool record(struct job *job)
 {
@@ -612,6 +639,7 @@ static bool record(struct job *job)
 	w.slow = job->slow;
 	w.index = index;
 	w.snapshots = job->snapshots;
+	w.resizes = job->resizes;
 	w.had = job->had;
 	w.sectors /= SECTOR;
 	if (job->command[0]) {
@@ -619,14 +647,17 @@ static bool record(struct job *job)
 		w.event_data = job;
 		w.event_at = job->at;
 	}
-	failed = run_workload(job, &w);
+	if (job->commit)
+		failed = run_with_commits(job, &w);
+	else
+		failed = job->resizes ? run_with_shrinks(&w) : workload_run(&w);
 	usleep(job->idle * 1000);
 	close(w.fd);
 
-	sprintf(text, "q,%u", WORKLOAD_DETACH_ID(&w));
+	sprintf(text, "q,%u", WORKLOAD_NEXT_ID(&w));
 	marks_put(&job->marks, text);
 	err = detach(index);
-	sprintf(text, "%c,%u", err ? 'x' : 'c', WORKLOAD_DETACH_ID(&w));
+	sprintf(text, "%c,%u", err ? 'x' : 'c', WORKLOAD_NEXT_ID(&w));
 	marks_put(&job->marks, text);
 	if (is_store(job, "loop"))
 		loop_end(job);

@@ -215,7 +215,8 @@ bool snaps_are_changing(const struct journal *journal, size_t point)
 	for (uint32_t id = 1; id < journal->count; id++) {
 		const struct entry *e = &journal->entries[id];
 
-		if (e->name[0] && e->start < point && e->done >= point && e->done != NEVER)
+		if ((e->name[0] || e->type == 'R') && e->start < point && e->done >= point &&
+		    e->done != NEVER)
 			return true;
 	}
 	return false;

@@ -50,7 +50,7 @@ void snaps_end(struct snaps *s);
 bool snaps_judge(struct snaps *s, struct journal *journal, const struct image *state,
 		 const struct base *base, const struct qcow2_header *header, size_t point);
 
-/* Is one being created, applied or deleted after @point records? */
+/* Is one being created, applied or deleted after @point records, or the disk's size changing? */
 bool snaps_are_changing(const struct journal *journal, size_t point);
 
 #endif

@@ -305,6 +305,11 @@ static bool judge_samples(struct job *job, uint64_t want)
 	return good;
 }
 
+static bool is_change(const struct entry *e)
+{
+	return (e->name[0] || e->type == 'R') && e->done != NEVER;
+}
+
 static bool run_job(struct job *job, uint64_t want)
 {
 	bool good = judge_start(&job->judge, job->log, job->image, base_of(job));
@@ -326,8 +331,7 @@ static bool run_job(struct job *job, uint64_t want)
 		free(job->stretches);
 	}
 	for (uint32_t id = 1; id < job->judge.journal.count; id++)
-		changes += job->judge.journal.entries[id].name[0] &&
-			   job->judge.journal.entries[id].done != NEVER;
+		changes += is_change(&job->judge.journal.entries[id]);
 	judge_end(&job->judge);
 	return good;
 }
@@ -443,7 +447,7 @@ int main(int argc, char **argv)
 		if (!good && stop_at_first)
 			break;
 	}
-	printf("# %llu changes of snapshots, %llu states in the middle of one\n",
+	printf("# %llu changes of snapshots and sizes, %llu states in the middle of one\n",
 	       (unsigned long long)changes, (unsigned long long)changing);
 	printf("# %llu states of %zu logs, %llu of them prefixes; %llu seen by qemu-img check, %llu by convert; %llu bytes leaked at most\n",
 	       (unsigned long long)states, count, (unsigned long long)prefixes,

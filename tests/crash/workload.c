@@ -23,7 +23,7 @@
 
 enum op_type {
 	OP_WRITE = 'w', OP_ZEROES = 'z', OP_DISCARD = 'd', OP_READ = 'r', OP_FLUSH = 'f',
-	OP_CREATE = 'S', OP_APPLY = 'A', OP_DELETE = 'D',
+	OP_CREATE = 'S', OP_APPLY = 'A', OP_DELETE = 'D', OP_RESIZE = 'R',
 };
 
 struct op {
@@ -42,6 +42,7 @@ struct shared {
 	unsigned int failed;
 	bool is_file;
 	uint64_t slow;			/* sector plus one that a slow request is at, or 0 */
+	uint64_t sectors;		/* of the disk; only grows */
 	pthread_mutex_t snapshot_lock;	/* protects the rest; held while one is created... */
 	char names[MOST_SNAPSHOTS + 1][SNAPSHOT_NAME_MAX + 1];
 	unsigned int snapshots;		/* of @names: those that there are */
@@ -56,6 +57,11 @@ struct thread {
 	struct op plan[PLAN_MAX];	/* what comes next, last first */
 	unsigned int planned;
 };
+
+static uint64_t sectors_of(struct thread *t)
+{
+	return __atomic_load_n(&t->shared->sectors, __ATOMIC_ACQUIRE);
+}
 
 static uint64_t below(struct thread *t, uint64_t limit)
 {
@@ -80,7 +86,7 @@ static enum op_type draw_type(struct thread *t)
 static uint64_t draw_place(struct thread *t)
 {
 	const struct workload *w = t->shared->w;
-	uint64_t clusters = (w->sectors + w->cluster - 1) / w->cluster;
+	uint64_t clusters = (sectors_of(t) + w->cluster - 1) / w->cluster;
 
 	/* Mostly one of a few places, of a few clusters each. */
 	if (below(t, 100) < 75)
@@ -123,7 +129,7 @@ static void plan(struct thread *t, enum op_type type, uint64_t lba, uint64_t cou
 
 static uint64_t any_place(struct thread *t)
 {
-	return below(t, t->shared->w->sectors);
+	return below(t, sectors_of(t));
 }
 
 /*
@@ -185,7 +191,7 @@ static void plan_overtaking(struct thread *t, uint64_t lba)
 static void draw(struct thread *t, struct op *op)
 {
 	const struct workload *w = t->shared->w;
-	uint64_t most = w->most, slow = 0;
+	uint64_t most = w->most, slow = 0, sectors = sectors_of(t);
 
 	op->slow = false;
 	if (!t->planned && w->ctl >= 0)
@@ -197,6 +203,9 @@ static void draw(struct thread *t, struct op *op)
 	} else if (w->snapshots && below(t, 100) < w->snapshots) {
 		/* Which one is found out when its turn comes. */
 		*op = (struct op) { .type = OP_CREATE };
+		return;
+	} else if (w->resizes && below(t, 100) < w->resizes) {
+		*op = (struct op) { .type = OP_RESIZE };
 		return;
 	} else if (w->ctl >= 0 && below(t, 100) < w->slow) {
 		draw_slow(t, op);
@@ -213,11 +222,11 @@ static void draw(struct thread *t, struct op *op)
 	if (op->type == OP_READ && most > MOST_READ)
 		most = MOST_READ;
 	if (op->type == OP_DISCARD)
-		most = w->sectors;
+		most = sectors;
 	op->count = op->count < most ? op->count : most;
-	op->lba %= w->sectors;
-	if (op->count > w->sectors - op->lba)
-		op->count = w->sectors - op->lba;
+	op->lba %= sectors;
+	if (op->count > sectors - op->lba)
+		op->count = sectors - op->lba;
 }
 
 /* --- doing it ------------------------------------------------------------------------------- */
@@ -278,6 +287,13 @@ static void note_values(struct thread *t, const struct op *op, unsigned int id)
 			end += sprintf(end, ",h%llx", (unsigned long long)sector_hash(sector));
 	}
 	strcpy(end, ";");
+}
+
+static void put_pending(struct thread *t)
+{
+	if (t->mark[0])
+		marks_put(&t->shared->w->marks, t->mark);
+	t->mark[0] = '\0';
 }
 
 static void be_slow(struct thread *t, const struct op *op)
@@ -383,6 +399,43 @@ static void perform_on_snapshot(struct thread *t, struct op *op, unsigned int id
 		__atomic_add_fetch(&s->failed, 1, __ATOMIC_RELAXED);
 }
 
+/* --- sizes ---------------------------------------------------------------------------------- */
+
+int workload_resize(const struct workload *w, uint64_t *sectors, unsigned int id, uint64_t size)
+{
+	char text[64];
+	int err;
+
+	sprintf(text, "%c,%u,%llu", OP_RESIZE, id, (unsigned long long)size);
+	marks_put(&w->marks, text);
+	err = rig_resize(w->index, size * SECTOR);
+	sprintf(text, "%c,%u", err ? 'x' : 'c', id);
+	marks_put(&w->marks, text);
+	if (!err)
+		__atomic_store_n(sectors, size, __ATOMIC_RELEASE);
+	return err;
+}
+
+/* By a few sectors, or clusters, or by so much that tables must be added; some thrice in all. */
+static void grow(struct thread *t, unsigned int id)
+{
+	const struct workload *w = t->shared->w;
+	struct shared *s = t->shared;
+	uint64_t more, left;
+	int err = 0;
+
+	pthread_mutex_lock(&s->snapshot_lock);
+	left = 3 * w->sectors - s->sectors;
+	more = 1 + below(t, below(t, 3) ? below(t, 2) ? 4 * w->cluster : 8 : w->sectors / 4);
+	put_pending(t);
+	if (left)
+		err = workload_resize(w, &s->sectors, id, s->sectors + (more < left ? more : left));
+	pthread_mutex_unlock(&s->snapshot_lock);
+	/* Version 2 cannot hide a backing file that is longer, since the disk has shrunk. */
+	if (err && err != -EOPNOTSUPP)
+		__atomic_add_fetch(&s->failed, 1, __ATOMIC_RELAXED);
+}
+
 /* --- threads -------------------------------------------------------------------------------- */
 
 static void *work(void *data)
@@ -395,13 +448,17 @@ static void *work(void *data)
 		struct op op;
 		int err;
 
-		if (id > w->ops)
+		if (id > w->first_id + w->ops)
 			break;
-		if (w->event && id == w->event_at)
+		if (w->event && id - w->first_id == w->event_at)
 			w->event(w->event_data);
 		draw(t, &op);
 		if (op.type == OP_CREATE) {
 			perform_on_snapshot(t, &op, id);
+			continue;
+		}
+		if (op.type == OP_RESIZE) {
+			grow(t, id);
 			continue;
 		}
 		mark_start(t, &op, id);
@@ -413,8 +470,7 @@ static void *work(void *data)
 		else
 			sprintf(t->mark, "%c,%u;", err ? 'x' : 'c', id);
 	}
-	if (t->mark[0])
-		marks_put(&w->marks, t->mark);
+	put_pending(t);
 	free(t->buf);
 	return NULL;
 }
@@ -431,11 +487,12 @@ static void find_names(struct shared *s)
 	}
 }
 
-unsigned int workload_run(const struct workload *w)
+unsigned int workload_run(struct workload *w)
 {
-	struct shared shared = { .w = w, .snapshot_lock = PTHREAD_MUTEX_INITIALIZER };
+	struct shared shared = { .w = w, .sectors = w->sectors, .id = w->first_id,
+				 .snapshot_lock = PTHREAD_MUTEX_INITIALIZER };
 	struct thread threads[w->threads];
-	uint64_t random = w->seed, clusters = (w->sectors + w->cluster - 1) / w->cluster;
+	uint64_t random = w->seed + w->first_id, clusters = (w->sectors + w->cluster - 1) / w->cluster;
 	struct stat st;
 	char text[64];
 
@@ -446,8 +503,10 @@ unsigned int workload_run(const struct workload *w)
 	for (int i = 0; i < HOT_SPOTS; i++)
 		shared.hot[i] = rig_random(&random) % clusters * w->cluster;
 	shared.next = rig_random(&random) % clusters * w->cluster;
-	sprintf(text, "b,%u", w->run);
-	marks_put(&w->marks, text);
+	if (!w->first_id) {
+		sprintf(text, "b,%u", w->run);
+		marks_put(&w->marks, text);
+	}
 
 	for (unsigned int i = 0; i < w->threads; i++) {
 		threads[i] = (struct thread) { .shared = &shared, .random = rig_random(&random) };
@@ -458,5 +517,6 @@ unsigned int workload_run(const struct workload *w)
 	}
 	for (unsigned int i = 0; i < w->threads; i++)
 		pthread_join(threads[i].thread, NULL);
+	w->sectors = shared.sectors;
 	return shared.failed;
 }

@@ -30,6 +30,14 @@
 #define X_STREAM_OFF	(8 * X_CLUSTER)
 #define X_VICTIM	5	/* guest cluster, in the one whose entry the rows change */
 
+/* Images with bitmaps: the extension, the directory and its second entry, tables, bits. */
+#define B_EXT		120
+#define B_DIR		(12 * CLUSTER)
+#define B_DIR_2		(B_DIR + 32)
+#define B_TABLE		(13 * CLUSTER)
+#define B_BITS		(14 * CLUSTER)
+#define B_TABLE_2	(15 * CLUSTER)
+
 /* What an image holds, guest cluster by guest cluster. */
 enum guest {
 	PLAIN,		/* at host cluster 5 */
@@ -74,6 +82,7 @@ struct row {
 	bool zstd;
 	bool data_file;
 	bool extended;
+	bool bitmaps;		/* attached for writing, then */
 	struct edit edits[5];
 	void (*mangle)(struct image *image);
 };
@@ -95,6 +104,9 @@ void bad_build(struct image *image, const struct row *row);
 
 /* The same with extended entries. */
 void bad_build_extended(struct image *image);
+
+/* Bitmaps for an image of standard entries. */
+void bad_add_bitmaps(struct image *image);
 
 /* What guest cluster @guest holds. */
 void bad_make_text(unsigned char *cluster, int guest);

@@ -41,6 +41,18 @@
 #define ALL_ALLOC 0xffffffffULL
 #define ALL_ZERO (ALL_ALLOC << 32)
 
+#define BAD_B(nm, words_, ...) { .name = "bitmaps-" nm, .outcome = REFUSED, .words = words_, \
+	.bitmaps = true, .edits = { __VA_ARGS__ } }
+#define FINE_B(nm, ...) { .name = "fine-bitmaps-" nm, .outcome = FINE, .bitmaps = true, \
+	.edits = { __VA_ARGS__ } }
+#define OVERLAP \
+	"bitmaps overlap other metadata: run qemu-img check -r all, or attach read-only"
+#define DIR_SIZE \
+	"bitmap_directory_size is out of range: 1 to 67107840 bytes (65535 KiB) are valid"
+#define NAME_SIZE "bitmap's name_size is out of range: 1 to 1023 bytes are valid"
+#define GRANULARITY \
+	"bitmap's granularity_bits is out of range: 9 (512 bytes) to 31 (2 GiB) are valid"
+
 #define L1_EOF "l1_table_offset puts the L1 table past the end of the file: is the file truncated?"
 #define RT_EOF "refcount_table_offset puts the refcount table past the end of the file: " \
 	"is the file truncated?"
@@ -329,6 +341,82 @@ const struct row bad_rows[] = {
 	{ .name = "zstd-cut-within", .outcome = ERROR, .words = "bad zstd stream",
 	  .guest = STREAM_END, .zstd = true, .mangle = cut_in_end_stream },
 
+	BAD_B("reserved", "bitmaps extension has reserved bits set", AT(B_EXT + 4, 4, 1)),
+	BAD_B("none", "nb_bitmaps is zero, but there is a bitmaps extension", AT(B_EXT, 4, 0)),
+	BAD_B("65536", "nb_bitmaps is too big: 65535 are the most", AT(B_EXT, 4, 65536)),
+	BAD_B("directory-size-0", DIR_SIZE, AT(B_EXT + 8, 8, 0)),
+	BAD_B("directory-size-max", DIR_SIZE, AT(B_EXT + 8, 8, 65535 * 1024 + 1)),
+	BAD_B("directory-at-0", "bitmap_directory_offset is not a multiple of the cluster size",
+	      AT(B_EXT + 16, 8, 0)),
+	BAD_B("directory-unaligned",
+	      "bitmap_directory_offset is not a multiple of the cluster size",
+	      AT(B_EXT + 16, 8, B_DIR + 512)),
+	BAD_B("directory-past-end",
+	      "bitmap_directory_offset puts the bitmap directory past the end of the file",
+	      AT(B_EXT + 16, 8, 16 * CLUSTER)),
+	BAD_B("directory-on-l1", OVERLAP, AT(B_EXT + 16, 8, L1_OFF)),
+	BAD_B("one-more", "bitmap directory ends within an entry", AT(B_EXT, 4, 3)),
+	BAD_B("one-less", "bitmap_directory_size is more than its entries need", AT(B_EXT, 4, 1)),
+	BAD_B("table-at-0", "bitmap_table_offset is not a multiple of the cluster size",
+	      AT(B_DIR, 8, 0)),
+	BAD_B("table-unaligned", "bitmap_table_offset is not a multiple of the cluster size",
+	      AT(B_DIR, 8, B_TABLE + 512)),
+	BAD_B("table-past-end", "bitmap_table_offset puts the bitmap table past the end of the file",
+	      AT(B_DIR, 8, PAST_END)),
+	BAD_B("table-of-disabled-past-end",
+	      "bitmap_table_offset puts the bitmap table past the end of the file",
+	      AT(B_DIR_2, 8, PAST_END)),
+	BAD_B("table-on-header", OVERLAP, AT(B_DIR, 8, L2_OFF)),
+	BAD_B("table-on-directory", OVERLAP, AT(B_DIR, 8, B_DIR)),
+	BAD_B("table-of-two", OVERLAP, AT(B_DIR_2, 8, B_TABLE)),
+	BAD_B("table-size-0",
+	      "bitmap_table_size is out of range: a bitmap takes 512 MiB at most",
+	      AT(B_DIR + 8, 4, 0)),
+	BAD_B("table-size-max",
+	      "bitmap_table_size is out of range: a bitmap takes 512 MiB at most",
+	      AT(B_DIR + 8, 4, 0xffffffff)),
+	BAD_B("table-size-2", "bitmap_table_size does not fit the size of the disk",
+	      AT(B_DIR + 8, 4, 2)),
+	BAD_B("flags", "bitmap's flags has reserved bits set", AT(B_DIR + 12, 4, 1U << 31)),
+	BAD_B("type-0", "bitmap's type is not known: 1 (dirty tracking) is", AT(B_DIR + 16, 1, 0)),
+	BAD_B("type-2", "bitmap's type is not known: 1 (dirty tracking) is", AT(B_DIR + 16, 1, 2)),
+	BAD_B("granularity-8", GRANULARITY, AT(B_DIR + 17, 1, 8)),
+	BAD_B("granularity-32", GRANULARITY, AT(B_DIR + 17, 1, 32)),
+	BAD_B("name-0", NAME_SIZE, AT(B_DIR + 18, 2, 0)),
+	BAD_B("name-over-end",
+	      "bitmap directory entry's length reaches past the end of the directory",
+	      AT(B_DIR_2 + 18, 2, 64)),
+	BAD_B("name-1024", NAME_SIZE, AT(B_DIR_2 + 18, 2, 1024), AT(B_EXT + 8, 8, 32 + 1048)),
+	BAD_B("extra-data", "bitmap's extra_data_size is not 0: "
+	      "what keeps the bitmap true is not known; attach read-only",
+	      AT(B_DIR + 20, 4, 8), AT(B_EXT, 4, 1), AT(B_EXT + 8, 8, 40)),
+	BAD_B("extra-data-max",
+	      "bitmap directory entry's length reaches past the end of the directory",
+	      AT(B_DIR + 20, 4, 0xffffffff)),
+	BAD_B("entry-reserved", "bitmap table entry has reserved bits set",
+	      AT(B_TABLE, 8, B_BITS | 1 << 1)),
+	BAD_B("entry-reserved-63", "bitmap table entry has reserved bits set",
+	      AT(B_TABLE, 8, B_BITS | 1ULL << 63)),
+	BAD_B("entry-ones-somewhere", "bitmap table entry has reserved bits set",
+	      AT(B_TABLE, 8, B_BITS | 1)),
+	BAD_B("entry-unaligned", "bitmap cluster offset is not a multiple of the cluster size",
+	      AT(B_TABLE, 8, B_BITS + 512)),
+	BAD_B("entry-past-end",
+	      "bitmap cluster offset lies past the end of the file: is it truncated?",
+	      AT(B_TABLE, 8, PAST_END)),
+	BAD_B("entry-of-disabled-past-end",
+	      "bitmap cluster offset lies past the end of the file: is it truncated?",
+	      AT(B_TABLE_2, 8, PAST_END)),
+	BAD_B("bits-on-refcounts", OVERLAP, AT(B_TABLE, 8, 2 * CLUSTER)),
+	BAD_B("bits-of-two", OVERLAP, AT(B_TABLE_2, 8, B_BITS)),
+	FINE_B("as-they-are"),
+	FINE_B("ones", AT(B_TABLE, 8, 1), AT(B_TABLE_2, 8, 1)),
+	FINE_B("in-use-of-another-size", AT(B_DIR + 12, 4, 3), AT(B_DIR + 8, 4, 9)),
+	FINE_B("in-use-and-broken", AT(B_DIR + 12, 4, 3), AT(B_TABLE, 8, B_BITS + 512)),
+	FINE_B("in-use-and-past-end", AT(B_DIR + 12, 4, 3), AT(B_DIR, 8, PAST_END)),
+	FINE_B("extra-data", AT(B_DIR + 12, 4, QCOW2_BITMAP_AUTO | QCOW2_BITMAP_EXTRA_COMPATIBLE),
+	       AT(B_DIR + 20, 4, 8), AT(B_EXT, 4, 1), AT(B_EXT + 8, 8, 40)),
+	FINE_B("void", SET(autoclear_features, 0), AT(B_DIR, 8, 1)),
 	DATA_L2("elsewhere", ERROR, ELSEWHERE, COPIED | 7 * CLUSTER),
 	DATA_L2("at-the-start", ERROR, ELSEWHERE, COPIED),
 	DATA_L2("past-end", ERROR, ELSEWHERE, COPIED | PAST_END),
@@ -482,6 +570,8 @@ void bad_build(struct image *image, const struct row *row)
 		bad_build_extended(image);
 	else
 		build_standard(image, row);
+	if (row->bitmaps)
+		bad_add_bitmaps(image);
 	for (size_t i = 0; i < ARRAY_SIZE(row->edits) && row->edits[i].width; i++)
 		bad_put(image, row->edits[i].off, row->edits[i].width, row->edits[i].value);
 	if (row->mangle)

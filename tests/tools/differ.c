@@ -4,8 +4,8 @@
  * differ [OPTION...] --device PATH
  *
  * Random reads, writes, discards, zeroes and flushes by several threads, and internal snapshots that
- * are created, applied and deleted in between, against what memory says
- * that the disk should hold; every read is compared at once. Of each image of the manifest whose
+ * are created, applied and deleted in between, and a disk that grows, against what memory says
+ * that it should hold; every read is compared at once. Of each image of the manifest whose
  * name matches a pattern a copy is written: attached, changed, detached, some times over. In the end
  * it reads, attached anew, as it should, qemu-img check finds neither errors nor leaks, qemu-img
  * compare agrees, internal snapshots hold what they held, and a raw data file is what the disk is.
@@ -103,12 +103,12 @@ static void read_geometry(struct disk *disk, const struct image_copy *copy)
 }
 
 /* What the disk should hold, as a file, if all of it is known. */
-static bool write_oracle(struct disk *disk, const struct image_copy *copy, int dir)
+static bool write_oracle(struct disk *disk, int dir)
 {
 	const struct oracle_window *window = &disk->oracle.windows[0];
 	int fd;
 
-	if (window->off || window->len != copy->image->size)
+	if (window->off || window->len != disk->size)
 		return false;
 	fd = image_open_at(dir, "want.raw", O_RDWR | O_CREAT | O_EXCL);
 	if (write(fd, window->bytes, window->len) != (ssize_t)window->len)
@@ -121,23 +121,31 @@ static void leave_copy(struct disk *disk, const struct image_copy *copy)
 {
 	int dir = image_copy_to(copy, leave);
 
-	if (write_oracle(disk, copy, dir))
+	if (write_oracle(disk, dir))
 		disk_leave_snapshots(disk, dir);
 	close(dir);
+}
+
+/* A snapshot as QEMU reads it, in got.raw. Return: as qemu_run(). */
+static int convert_snapshot(const struct image_copy *copy, const char *name, char *said)
+{
+	char option[256], spec[QEMU_SPEC];
+
+	snprintf(option, sizeof(option), "snapshot.name=%s", name);
+	return qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
+						     "--object", QEMU_SECRET, "--image-opts",
+						     qemu_spec(image_top(copy), spec), "got.raw",
+						     NULL }, said);
 }
 
 static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 			   const struct manifest_snapshot *snapshot)
 {
-	char option[256], got[4096], want[4096], said[QEMU_SAID], spec[QEMU_SPEC];
+	char got[4096], want[4096], said[QEMU_SAID];
 	int got_fd, want_fd;
 	ssize_t len;
 
-	snprintf(option, sizeof(option), "snapshot.name=%s", snapshot->tag);
-	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
-						  "--object", QEMU_SECRET, "--image-opts",
-						  qemu_spec(image_top(copy), spec), "got.raw",
-						  NULL }, said)) {
+	if (convert_snapshot(copy, snapshot->tag, said)) {
 		disk_fail(disk, "snapshot %s: qemu-img convert: %s", snapshot->tag, said);
 		return;
 	}
@@ -155,12 +163,10 @@ static void check_snapshot(struct disk *disk, const struct image_copy *copy,
 /* One that was created here. */
 static void check_new_snapshot(struct disk *disk, const struct image_copy *copy, const char *name)
 {
-	char option[64], want[64], said[QEMU_SAID];
+	char want[64], said[QEMU_SAID];
 
-	snprintf(option, sizeof(option), "snapshot.name=%s", name);
 	snprintf(want, sizeof(want), DISK_SNAPSHOT_FILE, name);
-	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "convert", "-l", option, "-O", "raw",
-						  image_top(copy), "got.raw", NULL }, said) ||
+	if (convert_snapshot(copy, name, said) ||
 	    qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "-f", "raw", "-F", "raw",
 						  want, "got.raw", NULL }, said))
 		disk_fail(disk, "snapshot %s: qemu-img: %s", name, said);
@@ -176,7 +182,7 @@ static void ask_qemu(struct disk *disk, const struct image_copy *copy, bool comp
 		disk_fail(disk, "qemu-img check: %s", said);
 	for (unsigned int i = 0; i < copy->image->snapshot_count && !disk->failed; i++)
 		check_snapshot(disk, copy, &copy->image->snapshots[i]);
-	if (!compare || !write_oracle(disk, copy, copy->dir))
+	if (!compare || !write_oracle(disk, copy->dir))
 		return;
 	if (qemu_run(copy->dir, (const char *[]){ "qemu-img", "compare", "--object",
 						  QEMU_SECRET, "--image-opts",
@@ -241,6 +247,8 @@ static void run_image(const struct manifest_image *image, unsigned int number)
 	load_oracle(&disk, image);
 	image_copy(&copy, image, images, scratch);
 	read_geometry(&disk, &copy);
+	disk.size = image->size;
+	disk.has_snapshots = image->snapshot_count;
 	change(&disk, &copy, seed * 1000003 + number);
 	if (leave)
 		leave_copy(&disk, &copy);

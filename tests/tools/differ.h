@@ -12,9 +12,11 @@
 /**
  * struct disk_snapshot - one that was created
  * @bytes: what it should hold, for each window of the oracle.
+ * @last_len: bytes of the last window.
  */
 struct disk_snapshot {
 	char name[16];
+	uint64_t last_len;
 	unsigned char *bytes[ORACLE_MAX_WINDOWS];
 };
 
@@ -32,6 +34,8 @@ struct disk_snapshot {
  * @may_be_full: what needs space may get ENOSPC.
  * @oracle: what it should hold.
  * @snapshots, @snapshot_count: those that were created; all work on the disk rests meanwhile.
+ * @size: of the disk, bytes.
+ * @has_snapshots: internal ones from before, which may keep it from growing.
  * @snapshots_made: how many there ever were.
  * @threads: how many work on it at a time.
  * @seed, @round: of this attachment.
@@ -54,6 +58,8 @@ struct disk {
 	struct disk_snapshot snapshots[DISK_SNAPSHOTS];
 	unsigned int snapshot_count;
 	unsigned int snapshots_made;
+	uint64_t size;
+	bool has_snapshots;
 	unsigned int threads;
 	uint64_t seed;
 	unsigned int round;
@@ -68,6 +74,9 @@ void disk_change(struct disk *disk, unsigned int ops);
 
 /* Create a snapshot, apply or delete one; nobody works on the disk. */
 void disk_change_snapshots(struct disk *disk, uint64_t random);
+
+/* Let the disk grow, if all up to its end is known; nobody works on it. */
+void disk_grow(struct disk *disk, uint64_t random);
 
 /* Write what the snapshots should hold to files in @dir. The oracle must know all of the disk. */
 void disk_leave_snapshots(const struct disk *disk, int dir);

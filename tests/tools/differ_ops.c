@@ -15,7 +15,7 @@
 #include "rig.h"
 
 #define MAX_LEN		(2U << 20)
-#define SNAPSHOT_EVERY	100	/* operations, or so, a change of snapshots */
+#define SNAPSHOT_EVERY	70	/* operations, or so, a change of snapshots, or of the size */
 #define PHASE		128	/* operations of a thread before all move elsewhere */
 
 struct worker {
@@ -389,13 +389,18 @@ static void *work(void *data)
 
 		if (rig_random(&w->random) % SNAPSHOT_EVERY == 0) {
 			oracle_claim(&disk->oracle, w->id, 0, UINT64_MAX, true);
-			disk_change_snapshots(disk, rig_random(&w->random));
+			if (rig_random(&w->random) % 3)
+				disk_change_snapshots(disk, rig_random(&w->random));
+			else
+				disk_grow(disk, rig_random(&w->random));
 			oracle_release(&disk->oracle, w->id);
 		}
 		pick_place(w, &off, &len);
 		w->buf = memory + rig_random(&w->random) % 8 * SECTOR;
 		oracle_claim(&disk->oracle, w->id, off, len, kind->changes);
-		kind->run(w, off, len);
+		/* A snapshot of a smaller disk may have come before. */
+		if (oracle_has(&disk->oracle, off, len))
+			kind->run(w, off, len);
 		oracle_release(&disk->oracle, w->id);
 		bytes += len;
 	}

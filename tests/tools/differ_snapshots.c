@@ -22,6 +22,18 @@ static uint64_t bytes_of(const struct disk *disk)
 	return bytes;
 }
 
+static struct oracle_window *last_window(struct disk *disk)
+{
+	return &disk->oracle.windows[disk->oracle.window_count - 1];
+}
+
+/* The last window, which ends where the disk does, has so many bytes now. */
+static void set_length(struct disk *disk, uint64_t len)
+{
+	disk->size += len - last_window(disk)->len;
+	oracle_resize(&disk->oracle, disk->oracle.window_count - 1, len);
+}
+
 static void forget(struct disk_snapshot *snapshot)
 {
 	for (unsigned int i = 0; i < ORACLE_MAX_WINDOWS; i++) {
@@ -59,6 +71,7 @@ static void create(struct disk *disk)
 			die("no memory");
 		memcpy(snapshot->bytes[i], window->bytes, window->len);
 	}
+	snapshot->last_len = last_window(disk)->len;
 	disk->snapshot_count++;
 }
 
@@ -66,6 +79,7 @@ static void apply(struct disk *disk, const struct disk_snapshot *snapshot)
 {
 	if (!change(disk, QCOW2BLK_SNAPSHOT_APPLY, snapshot->name))
 		return;
+	set_length(disk, snapshot->last_len);
 	for (unsigned int i = 0; i < disk->oracle.window_count; i++) {
 		const struct oracle_window *window = &disk->oracle.windows[i];
 
@@ -103,16 +117,33 @@ void disk_change_snapshots(struct disk *disk, uint64_t random)
 		delete(disk, snapshot);
 }
 
+void disk_grow(struct disk *disk, uint64_t random)
+{
+	struct oracle_window *last = last_window(disk);
+	uint64_t more = 1 + random / 8 % (random % 8 ? 2 * disk->cluster_size / SECTOR : 4096);
+	int err;
+
+	if (disk->is_other || last->off + last->len != disk->size || last->len > MAX_BYTES / 8)
+		return;
+	err = rig_resize(disk->index, disk->size + more * SECTOR);
+	if (!err)
+		set_length(disk, last->len + more * SECTOR);
+	/* Version 2 with snapshots, or over a longer backing file; or a store that is full. */
+	else if (!(err == -EOPNOTSUPP && (disk->is_v2 || disk->has_snapshots)) &&
+		 !(err == -ENOSPC && disk->may_be_full))
+		disk_fail(disk, "%llu sectors more: %s", (unsigned long long)more, strerror(-err));
+}
+
 void disk_leave_snapshots(const struct disk *disk, int dir)
 {
 	for (unsigned int i = 0; i < disk->snapshot_count; i++) {
-		const struct oracle_window *window = &disk->oracle.windows[0];
 		char file[64];
 		int fd;
 
 		snprintf(file, sizeof(file), DISK_SNAPSHOT_FILE, disk->snapshots[i].name);
 		fd = image_open_at(dir, file, O_RDWR | O_CREAT | O_EXCL);
-		if (write(fd, disk->snapshots[i].bytes[0], window->len) != (ssize_t)window->len)
+		if (write(fd, disk->snapshots[i].bytes[0], disk->snapshots[i].last_len) !=
+		    (ssize_t)disk->snapshots[i].last_len)
 			die("%s cannot be written", file);
 		close(fd);
 	}

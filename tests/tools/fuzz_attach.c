@@ -246,6 +246,10 @@ static bool change_disk(struct worker *w, int index, u64 size)
 	}
 	session_start(&w->session, disk, size, w->number);
 	session_change(&w->session, WRITE_OPS);
+	if (w->number % 4 == 0) {
+		session_grow(&w->session, index);
+		session_change(&w->session, WRITE_OPS / 4);
+	}
 	close(disk);
 	err = rig_detach(index);
 	if (err && err != -EIO)

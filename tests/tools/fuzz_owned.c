@@ -116,6 +116,39 @@ static void release_active(struct owned *o)
 	}
 }
 
+static void note_bitmap_part(struct owned *o, u64 off, u64 len)
+{
+	release(o, off, len);
+	note_table(o, off, len);
+}
+
+/* Directory, tables and clusters of bitmaps. */
+static void release_bitmaps(struct owned *o)
+{
+	struct qcow2_bitmap_entry e;
+	struct qcow2_bitmaps b;
+	struct qcow2_fault fault;
+	bool ones;
+	u64 at, off;
+
+	if (!qcow2_header_has_bitmaps(&o->h) ||
+	    qcow2_bitmaps_parse(o->data, &o->h, o->len, &b, &fault))
+		return;
+	note_bitmap_part(o, b.directory_offset, b.directory_size);
+	at = b.directory_offset;
+	for (u32 i = 0; i < b.nb_bitmaps; i++, at += e.entry_len) {
+		u64 left = b.directory_offset + b.directory_size - at;
+
+		if (qcow2_bitmap_parse(&o->h, o->data + at, left, &e, &fault))
+			return;
+		note_bitmap_part(o, e.table_offset, (u64)e.table_size * 8);
+		for (u32 n = 0; n < e.table_size; n++)
+			if (!qcow2_bitmap_decode(&o->h, get_be64(o, e.table_offset + n * 8ULL), &off,
+						 &ones, &fault) && off)
+				note_bitmap_part(o, off, o->h.cluster_size);
+	}
+}
+
 /* The refcount table's place; the bit that says corrupt; the autoclear bits, but to be cleared. */
 static bool header_may_change(const struct owned *o, size_t off, u8 from, u8 to)
 {
@@ -195,6 +228,7 @@ const char *owned_violated(const u8 *before, size_t len, const u8 *after, size_t
 	o.table = o.keep + o.clusters;
 	keep_referenced(&o);
 	release_active(&o);
+	release_bitmaps(&o);
 	for (u64 c = 1; c < o.clusters && !why; c++) {
 		*at = c << o.h.cluster_bits;
 		why = cluster_violated(&o, &now, c);

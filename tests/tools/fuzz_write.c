@@ -149,6 +149,25 @@ void session_change(struct session *s, unsigned int ops)
 	fsync(s->disk);
 }
 
+void session_grow(struct session *s, int index)
+{
+	uint64_t size = s->size + (1 + rig_random(&s->random) % 4096) * SECTOR;
+	static const unsigned char zeros[SECTOR];
+
+	if (rig_resize(index, size))
+		return;
+	for (uint64_t off = s->size; off < size; off += size - off > 65536 ? 16384 : SECTOR) {
+		if (!rig_pread(s->disk, s->buf, SECTOR, off) && memcmp(s->buf, zeros, SECTOR)) {
+			wrong(s, "sector %llu is new, and holds something",
+			      (unsigned long long)off / SECTOR);
+			return;
+		}
+	}
+	for (uint64_t off = s->size; off < size && off < SESSION_BYTES; off += SECTOR)
+		s->known[off / SECTOR] = false;
+	s->size = size;
+}
+
 void session_compare(struct session *s, int disk)
 {
 	for (uint64_t off = 0; off < followed(s); off += SECTOR) {

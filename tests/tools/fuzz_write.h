@@ -40,6 +40,9 @@ void session_start(struct session *s, int disk, uint64_t size, uint64_t seed);
 /* Writes, discards, zeroes, flushes; each may fail with an errno for bad images and disks. */
 void session_change(struct session *s, unsigned int ops);
 
+/* Let it grow, which may fail. @index: of the device. Sizes matter to the next session only. */
+void session_grow(struct session *s, int index);
+
 /* Does it hold what it should? Only of an image in which no two entries share a cluster. */
 void session_compare(struct session *s, int disk);
 

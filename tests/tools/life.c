@@ -276,6 +276,26 @@ static void layer_unknown_format(struct nlmsghdr *nlh) { layer_attributes(nlh, t
 static void layer_unknown(struct nlmsghdr *nlh) { layer_attributes(nlh, true, true, 0, true); }
 static void index_7(struct nlmsghdr *nlh) { mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, 7); }
 
+static void size_only(struct nlmsghdr *nlh) { mnl_attr_put_u64(nlh, QCOW2BLK_A_SIZE, 1 << 20); }
+
+static void size_of_nothing(struct nlmsghdr *nlh)
+{
+	index_7(nlh);
+	size_only(nlh);
+}
+
+static void size_with_force(struct nlmsghdr *nlh)
+{
+	size_of_nothing(nlh);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, QCOW2BLK_F_FORCE);
+}
+
+static void short_size(struct nlmsghdr *nlh)
+{
+	index_7(nlh);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_SIZE, 1 << 20);
+}
+
 /* Refused with @want (or any error for 0) and a sentence, except where the kernel has none. */
 static void refused(const char *what, uint8_t command, void (*put)(struct nlmsghdr *nlh), int want)
 {
@@ -319,6 +339,11 @@ static void message_rules(void)
 	refused("detach of nothing", QCOW2BLK_CMD_DETACH, index_7, -ENODEV);
 	refused("detach without an index", QCOW2BLK_CMD_DETACH, NULL, 0);
 	refused("a look at nothing", QCOW2BLK_CMD_GET, index_7, -ENODEV);
+	refused("a size for nothing", QCOW2BLK_CMD_RESIZE, size_of_nothing, -ENODEV);
+	refused("a size without an index", QCOW2BLK_CMD_RESIZE, size_only, -EINVAL);
+	refused("an index without a size", QCOW2BLK_CMD_RESIZE, index_7, -EINVAL);
+	refused("a size by force", QCOW2BLK_CMD_RESIZE, size_with_force, 0);
+	refused("a size of four bytes", QCOW2BLK_CMD_RESIZE, short_size, 0);
 	refused("an event sent to the kernel", QCOW2BLK_CMD_EVENT, index_7, 0);
 	refused("an unknown command", 77, NULL, 0);
 }

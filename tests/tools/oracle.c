@@ -40,6 +40,31 @@ void oracle_add(struct oracle *oracle, uint64_t off, uint64_t len, int fd, uint6
 		die("an oracle cannot be read");
 }
 
+void oracle_resize(struct oracle *oracle, unsigned int number, uint64_t len)
+{
+	struct oracle_window *window = &oracle->windows[number];
+	uint64_t old = window->len;
+
+	window->bytes = mremap(window->bytes, old + !old, len + !len, MREMAP_MAYMOVE);
+	if (window->bytes == MAP_FAILED)
+		die("no memory for an oracle of %llu bytes", (unsigned long long)len);
+	window->len = len;
+	/* The last page may hold something from before. */
+	if (len > old)
+		memset(window->bytes + old, 0, len - old);
+}
+
+bool oracle_has(const struct oracle *oracle, uint64_t off, uint64_t len)
+{
+	for (unsigned int i = 0; i < oracle->window_count; i++) {
+		const struct oracle_window *window = &oracle->windows[i];
+
+		if (off >= window->off && off - window->off < window->len)
+			return len <= window->len - (off - window->off);
+	}
+	return false;
+}
+
 void oracle_free(struct oracle *oracle)
 {
 	for (unsigned int i = 0; i < oracle->window_count; i++)

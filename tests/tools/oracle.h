@@ -40,7 +40,12 @@ void oracle_init(struct oracle *oracle);
 
 /* A window of @len bytes that holds what @fd does from @fd_off on; zeros for an @fd of -1. */
 void oracle_add(struct oracle *oracle, uint64_t off, uint64_t len, int fd, uint64_t fd_off);
+/* The window, which nobody works on, gets another length; zeros where it grows. */
+void oracle_resize(struct oracle *oracle, unsigned int window, uint64_t len);
 void oracle_free(struct oracle *oracle);
+
+/* Do these bytes lie in a window, still? */
+bool oracle_has(const struct oracle *oracle, uint64_t off, uint64_t len);
 
 /* The bytes of the disk at @off, which lie in a window. */
 unsigned char *oracle_at(struct oracle *oracle, uint64_t off);

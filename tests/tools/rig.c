@@ -302,6 +302,20 @@ int rig_snapshot(int index, uint8_t op, const char *name)
 	return talk(nlh, &answer);
 }
 
+int rig_resize(int index, uint64_t size)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	nlh = request(buf, family, QCOW2BLK_CMD_RESIZE);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u64(nlh, QCOW2BLK_A_SIZE, size);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_FLAGS, QCOW2BLK_F_SHRINK);
+	return talk(nlh, &answer);
+}
+
 uint8_t rig_parse_direct_io(const char *word)
 {
 	static const char *const modes[] = { "auto", "on", "off" };

@@ -78,6 +78,9 @@ int rig_force_detach(int index);
  */
 int rig_snapshot(int index, uint8_t op, const char *name);
 
+/* Give the disk another size, also a smaller one. Return: 0 or negative errno. */
+int rig_resize(int index, uint64_t size);
+
 /*
  * Merge the top into the layer below, and wait for that. @fd: that layer's file, open for writing.
  * Return: 0 or negative errno.

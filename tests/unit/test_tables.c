@@ -166,6 +166,22 @@ static void test_table_entry(void **state)
 	}
 }
 
+/* A cluster of bits for 512 bytes tells of 256 MiB, if it has 64 KiB. */
+static void test_bitmap_size(void **state)
+{
+	const u64 full = 256ULL << 20;
+
+	assert_int_equal(qcow2_bitmap_bits(0, 9), 0);
+	assert_int_equal(qcow2_bitmap_bits(512, 9), 1);
+	assert_int_equal(qcow2_bitmap_bits(513, 9), 2);
+	assert_int_equal(qcow2_bitmap_bits((1ULL << 63) - 512, 31), 1ULL << 32);
+	assert_int_equal(qcow2_bitmap_table_size(&h, 512, 9), 1);
+	assert_int_equal(qcow2_bitmap_table_size(&h, full, 9), 1);
+	assert_int_equal(qcow2_bitmap_table_size(&h, full + 512, 9), 2);
+	assert_int_equal(qcow2_bitmap_table_size(&h, full << 7, 16), 1);
+	assert_int_equal(qcow2_bitmap_table_size(&h, (1ULL << 63) - 512, 31), 8192);
+}
+
 static void test_snapshot_l1(void **state)
 {
 	assert_fault(qcow2_snapshot_check_l1(&h, 0, 0, FILE_SIZE, &fault), NULL);
@@ -186,6 +202,7 @@ int main(void)
 		cmocka_unit_test(test_extension),
 		cmocka_unit_test(test_directory_entry),
 		cmocka_unit_test(test_table_entry),
+		cmocka_unit_test(test_bitmap_size),
 		cmocka_unit_test(test_snapshot_l1),
 	};
 

@@ -246,6 +246,21 @@ static void test_others(void **state)
 		{ { "--stop", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 		{ { "corrupt" }, 2, "corrupt: the image is marked corrupt, so it is not written" },
 	};
+	static const struct row resize[] = {
+		{ { NULL }, 1, "give a DEVICE or IMAGE, and a SIZE or +SIZE" },
+		{ { "image" }, 1, "give a DEVICE or IMAGE, and a SIZE or +SIZE" },
+		{ { "image", "1G", "2G" }, 1, "give a DEVICE or IMAGE, and a SIZE or +SIZE" },
+		{ { "--force", "image", "1G" }, 1, "unrecognized option '--force'" },
+		{ { "image", "" }, 1, "SIZE '': give a number of bytes" },
+		{ { "image", "+" }, 1, "SIZE '+': give a number of bytes" },
+		{ { "image", "++1G" }, 1, "SIZE '++1G': give a number of bytes" },
+		{ { "image", "1.5G" }, 1, "SIZE '1.5G': give a number of bytes" },
+		{ { "image", "16777216T" }, 1, "SIZE '16777216T': give a number of bytes" },
+		{ { "image", "513" }, 1, "SIZE '513': a disk has sectors of 512 bytes; 1024" },
+		{ { "image", "1G" }, 1, "image: " },
+		{ { "--shrink", "none", "+512" }, 1, "none: " },
+		{ { "qcow32767", "1G" }, 1, "/dev/qcow32767: no such device" },
+	};
 	/* As qemu-img check: 1 is what could not be checked, 2 what is corrupt. */
 	static const struct row of_check[] = {
 		{ { NULL }, 1, "give one IMAGE or DEVICE" },
@@ -262,6 +277,7 @@ static void test_others(void **state)
 	CHECK(qcow2_command_snapshot, snapshot);
 	CHECK(qcow2_command_commit, commit);
 	CHECK(qcow2_command_check, of_check);
+	CHECK(qcow2_command_resize, resize);
 	CHECK(qcow2_command_list, list);
 	CHECK(qcow2_command_info, info);
 }

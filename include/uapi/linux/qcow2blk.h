@@ -63,6 +63,14 @@
  *	Errors: ENODEV, EBUSY the device is in use (apply) or being changed, EEXIST the
  *	name is taken, ENOENT there is no such snapshot, EROFS, EOPNOTSUPP a raw image,
  *	EOVERFLOW refcounts are too narrow, ENOSPC, EFBIG, EUCLEAN the image is broken, EIO.
+ * @QCOW2BLK_CMD_RESIZE: give the disk and its top layer another size (QCOW2BLK_A_INDEX,
+ *	QCOW2BLK_A_SIZE, QCOW2BLK_A_FLAGS). Requests wait meanwhile; it may be in use while it
+ *	grows. What it grows by reads as zeros. Partitions stay as they are.
+ *	Errors: ENODEV, EINVAL no multiple of 512 bytes, or smaller without
+ *	QCOW2BLK_F_SHRINK, EBUSY the device is being changed, or it would shrink and is
+ *	open, ENOTEMPTY a partition reaches behind its new end, EROFS, EOPNOTSUPP snapshots
+ *	or bitmaps that would be wrong, a raw image on a block device, EFBIG, ENOSPC,
+ *	EUCLEAN the image is broken, EIO.
  * @QCOW2BLK_CMD_COMMIT: merge the top layer into the one below, its backing file
  *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_COMMIT_OP, for QCOW2BLK_COMMIT_OPEN QCOW2BLK_A_LAYERS). The
  *	disk may be in use and does not change. QCOW2BLK_COMMIT_START returns when it has
@@ -80,6 +88,7 @@ enum qcow2blk_cmd {
 	QCOW2BLK_CMD_DETACH,
 	QCOW2BLK_CMD_EVENT,
 	QCOW2BLK_CMD_SNAPSHOT,
+	QCOW2BLK_CMD_RESIZE,
 	QCOW2BLK_CMD_COMMIT,
 
 	__QCOW2BLK_CMD_MAX,
@@ -100,7 +109,7 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_LAYERS: nest of QCOW2BLK_A_LAYER entries, top first, 1 to
  *	QCOW2BLK_MAX_LAYERS. (in, out)
  * @QCOW2BLK_A_LAYER: nest of enum qcow2blk_layer_attr; only in QCOW2BLK_A_LAYERS.
- * @QCOW2BLK_A_SIZE: u64, bytes, size of the disk. (out)
+ * @QCOW2BLK_A_SIZE: u64, bytes, size of the disk. (out, event; in: RESIZE)
  * @QCOW2BLK_A_STATS: nest of enum qcow2blk_stat_attr. (out)
  * @QCOW2BLK_A_EVENT: u32, enum qcow2blk_event. (event)
  * @QCOW2BLK_A_ERRNO: u32, positive errno of an error event. (event)
@@ -312,6 +321,7 @@ enum qcow2blk_commit_attr {
  *	their clusters. (ATTACH, out)
  * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written; apply a
  *	snapshot even if the disk is open. (DETACH, SNAPSHOT)
+ * @QCOW2BLK_F_SHRINK: the disk may become smaller. (RESIZE)
  * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
  *	flushes fail, reads go on. (out)
  */
@@ -321,6 +331,7 @@ enum qcow2blk_flags {
 	QCOW2BLK_F_NO_DISCARD	= 1 << 2,
 	QCOW2BLK_F_FORCE	= 1 << 3,
 	QCOW2BLK_F_STOPPED	= 1 << 4,
+	QCOW2BLK_F_SHRINK	= 1 << 5,
 };
 
 /**
@@ -386,6 +397,9 @@ enum qcow2blk_iv {
  *	ENOSPC, the rest goes on. At most one a second for each device.
  * @QCOW2BLK_EVENT_STOPPED: writing has stopped for good, see QCOW2BLK_F_STOPPED;
  *	QCOW2BLK_A_ERRNO. Once for each device.
+ * @QCOW2BLK_EVENT_BITMAPS: some persistent bitmap could not be stored: it stays marked as in
+ *	use, so nobody takes it for true; QCOW2BLK_A_ERRNO. While a device is detached, once.
+ * @QCOW2BLK_EVENT_RESIZED: the disk has another size, QCOW2BLK_A_SIZE.
  */
 enum qcow2blk_event {
 	QCOW2BLK_EVENT_ATTACHED = 1,
@@ -393,6 +407,8 @@ enum qcow2blk_event {
 	QCOW2BLK_EVENT_ERROR,
 	QCOW2BLK_EVENT_ENOSPC,
 	QCOW2BLK_EVENT_STOPPED,
+	QCOW2BLK_EVENT_BITMAPS,
+	QCOW2BLK_EVENT_RESIZED,
 };
 
 #endif /* _UAPI_LINUX_QCOW2BLK_H */

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "command.h"
+#include "device.h"
+#include "node.h"
+#include "size.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* How long udev may look at a device before it shrinks. */
+#define PATIENCE	3000000ULL
+
+#define SECTOR		512
+
+/**
+ * struct resize - what is asked for
+ * @size: bytes.
+ * @relative: that many more than there are.
+ * @flags: QCOW2BLK_F_SHRINK or 0.
+ */
+struct resize {
+	uint64_t size;
+	bool relative;
+	uint32_t flags;
+};
+
+static int parse_size(struct resize *r, const char *text)
+{
+	r->relative = text[0] == '+';
+	if (!qcow2_size_parse(text + r->relative, &r->size))
+		return qcow2_error_usage("resize",
+					 "SIZE '%s': give a number of bytes, with K, M, G or T for powers of 1024, and + in front for so many more",
+					 text);
+	if (r->size % SECTOR)
+		return qcow2_error_usage("resize",
+					 "SIZE '%s': a disk has sectors of %d bytes; %" PRIu64 " is a multiple",
+					 text, SECTOR, r->size - r->size % SECTOR + SECTOR);
+	return 0;
+}
+
+/* What the disk is to have, in the end. */
+static int find_size(const struct resize *r, const struct qcow2_nl_device *device,
+		     uint64_t *size, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN];
+
+	qcow2_node_path(device->index, path);
+	*size = r->size;
+	if (r->relative && r->size > INT64_MAX - device->size)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "it has %" PRIu64 " bytes; with %" PRIu64 " more it would be too large for a disk",
+				       device->size, r->size);
+	if (r->relative)
+		*size += device->size;
+	if (*size < device->size && !(r->flags & QCOW2BLK_F_SHRINK))
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "it has %" PRIu64 " bytes, and would lose what lies behind %" PRIu64 "; --shrink does that all the same",
+				       device->size, *size);
+	return 0;
+}
+
+/* Who holds it for a moment only, as udev, is waited for; a mount is not. */
+static int change(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flags,
+		  struct qcow2_error *err)
+{
+	uint64_t end = qcow2_node_now() + PATIENCE;
+	char path[QCOW2_NODE_NAME_LEN], part[QCOW2_NODE_NAME_LEN];
+	char user[QCOW2_NODE_USER_LEN] = "";
+	int ret, error;
+
+	do {
+		ret = qcow2_nl_resize(nl, index, size, flags, &error, err);
+		if (error == EBUSY)
+			qcow2_node_user(index, user);
+	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
+
+	qcow2_node_path(index, path);
+	if (error == EBUSY)
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, path, "it is in use: %s; %s",
+				user[0] ? user : "open in a process",
+				user[0] ? "unmount or remove that before it shrinks" :
+				"fuser or lsof names the process");
+	else if (error == ENOTEMPTY && qcow2_node_part_behind(index, size, part))
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				"the partition /dev/%s reaches behind %" PRIu64 "; delete it, or make it smaller, first",
+				part, size);
+	return ret;
+}
+
+/* One that reaches behind the old end may be whole now. Those in use stay as they are. */
+static void scan_again(const struct qcow2_nl_device *device)
+{
+	char user[QCOW2_NODE_USER_LEN];
+	struct qcow2_error err;
+
+	if (device->flags & QCOW2BLK_F_NO_PARTSCAN || qcow2_node_user(device->index, user)[0])
+		return;
+	if (qcow2_node_scan_partitions(device->index, &err))
+		qcow2_error_warn(NULL, "%s", err.text);
+}
+
+static int resize(const struct resize *r, const char *name, struct qcow2_error *err)
+{
+	const struct qcow2_nl_device *device;
+	struct qcow2_devices devices;
+	uint64_t size;
+	int index, ret;
+
+	ret = qcow2_devices_read(&devices, err);
+	if (!ret)
+		ret = qcow2_devices_find(&devices, name, &index, err);
+	if (!ret) {
+		device = qcow2_devices_by_index(&devices, index);
+		ret = find_size(r, device, &size, err);
+		if (!ret)
+			ret = change(devices.nl, index, size, r->flags, err);
+		if (!ret && size != device->size)
+			scan_again(device);
+	}
+	qcow2_devices_free(&devices);
+	return ret;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "shrink", no_argument, NULL, 's' },
+		{ }
+	};
+	struct resize r = { };
+	struct qcow2_error err;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt != 's')
+			return qcow2_error_usage("resize", NULL);
+		r.flags = QCOW2BLK_F_SHRINK;
+	}
+	if (argc - optind != 2)
+		return qcow2_error_usage("resize", "give a DEVICE or IMAGE, and a SIZE or +SIZE");
+	if (parse_size(&r, argv[optind + 1]))
+		return QCOW2_EXIT_USAGE;
+	return resize(&r, argv[optind], &err) ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
+}
+
+const struct qcow2_command qcow2_command_resize = {
+	.name = "resize",
+	.usage = "[--shrink] DEVICE|IMAGE SIZE|+SIZE",
+	.summary = "Give a device another size",
+	.help =
+		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device. SIZE is a number\n"
+		"of bytes, with K, M, G or T for powers of 1024; with + in front, so many more than\n"
+		"there are.\n"
+		"\n"
+		"A device can grow while it is in use; what it grows by reads as zeros. Partitions\n"
+		"and file systems stay as they are: growpart, resize2fs, xfs_growfs and their like come\n"
+		"after it. A backing file never changes its size.\n"
+		"\n"
+		"  --shrink                 become smaller, and lose what lies behind SIZE: make file\n"
+		"                           systems and partitions smaller first. Refused while the\n"
+		"                           device is in use, or a partition reaches behind SIZE\n",
+	.run = run,
+};
