@@ -202,6 +202,16 @@ static int make_base_target(struct qcow2_device *dev)
 	return qcow2_device_make_target(&dev->base, name);
 }
 
+/* What the disk has behind the end of its backing file reads as zeros there: so it stays. */
+static int grow_base(struct qcow2_device *dev, const char **why)
+{
+	u64 size = dev->target.chain.layers[0]->size;
+
+	if (dev->base.chain.layers[0]->size >= size)
+		return 0;
+	return qcow2_device_resize_top(dev, &dev->base, size, why);
+}
+
 static int begin_merge(struct qcow2_device *dev, const char **why)
 {
 	struct qcow2_layer *top = dev->target.chain.layers[0];
@@ -209,9 +219,6 @@ static int begin_merge(struct qcow2_device *dev, const char **why)
 	struct qcow2_merge *m;
 	int err;
 
-	*why = "the backing file is smaller than the disk";
-	if (base->size < top->size)
-		return -EFBIG;
 	*why = "the backing file is not open for writing";
 	if (!base->file.writable)
 		return -EBADF;
@@ -222,6 +229,10 @@ static int begin_merge(struct qcow2_device *dev, const char **why)
 	err = make_base_target(dev);
 	if (err)
 		goto restore;
+	err = grow_base(dev, why);
+	if (err)
+		goto free_target;
+	*why = "out of memory";
 	m = qcow2_merge_create(&dev->target, &dev->base, merge_ended, dev);
 	if (IS_ERR(m)) {
 		err = PTR_ERR(m);

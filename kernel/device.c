@@ -714,26 +714,32 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 
 /* --- size ------------------------------------------------------------------------------ */
 
-/* Claimed; who has it open does not mind. */
-static int change_size(struct qcow2_device *dev, u64 size, const char **why)
+int qcow2_device_resize_top(struct qcow2_device *dev, struct qcow2_io_target *t, u64 size,
+			    const char **why)
 {
-	struct qcow2_layer *top = dev->target.chain.layers[0];
-	bool raw = top->format == QCOW2BLK_FORMAT_RAW;
-	u64 from = top->size;
+	bool raw = t->chain.layers[0]->format == QCOW2BLK_FORMAT_RAW;
 	struct qcow2_shadow shadow;
 	unsigned int noio;
 	int err;
 
 	noio = qcow2_disk_pause(&dev->disk);
-	err = raw ? qcow2_resize_raw(&dev->target, size, why) :
-		    qcow2_resize(&shadow, &dev->target, size, why);
+	err = raw ? qcow2_resize_raw(t, size, why) : qcow2_resize(&shadow, t, size, why);
 	if (!err && !raw)
-		qcow2_chain_fit_cache(&dev->target.chain, dev->cache_wanted, &dev->cache_size);
+		qcow2_chain_fit_cache(&t->chain, dev->cache_wanted, &dev->cache_size);
 	qcow2_disk_resume(&dev->disk, noio);
+	if (!err && !raw)
+		qcow2_shadow_end(&shadow);
+	return err;
+}
+
+/* Claimed; who has it open does not mind. */
+static int change_size(struct qcow2_device *dev, u64 size, const char **why)
+{
+	u64 from = dev->target.chain.layers[0]->size;
+	int err = qcow2_device_resize_top(dev, &dev->target, size, why);
+
 	if (err)
 		return err;
-	if (!raw)
-		qcow2_shadow_end(&shadow);
 	if (size > from)
 		qcow2_disk_grew(&dev->disk);
 	else

@@ -149,6 +149,16 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why);
 
 /**
+ * qcow2_device_resize_top() - give the top layer of a chain of a device another size
+ * @dev: claimed.
+ * @t: its target, or its base, whose top is writable.
+ * @why: (out) a sentence, constant, on error.
+ * The disk is paused meanwhile. Context: may sleep. Return: 0; see resize.h.
+ */
+int qcow2_device_resize_top(struct qcow2_device *dev, struct qcow2_io_target *t, u64 size,
+			    const char **why);
+
+/**
  * qcow2_device_open_base() - use another file for the layer below the top
  * @a: @a->layers[0] is the same file, open for writing too; taken over: NULL once used.
  * Requests wait meanwhile. When the system call returns the old one is closed.

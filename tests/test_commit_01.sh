@@ -50,7 +50,9 @@ make_pair() {	# BASE-SIZE OVERLAY-SIZE BASE-OPTIONS OVERLAY-OPTIONS
 	*refcount_bits=1*) ;;
 	*) qemu-img snapshot -c shared base && qemu-io -f qcow2 -c 'write -q -P 5 200k 10k' base ;;
 	esac
-	qemu-img create -q -f qcow2 -o "$4" -b base -F "$format" overlay "$2" && put_overlay overlay
+	qemu-img create -q -f qcow2 -o "$4" -b base -F "$format" overlay "$2" && put_overlay overlay || return
+	# Some of it where only the overlay has something.
+	[ "$2" != 6M ] || qemu-io -f qcow2 -c 'write -q -P 16 5M 10k' -c 'write -q -z 5500k 100k' overlay
 }
 
 commit_as_qemu() {	# BASE-SIZE OVERLAY-SIZE BASE-OPTIONS OVERLAY-OPTIONS
@@ -151,10 +153,12 @@ refusals() {
 	qcow2ctl snapshot create overlay precious
 	refuse "an image with snapshots" 2 'internal snapshots \(precious\)' qcow2ctl commit overlay
 	qcow2ctl snapshot delete overlay precious
-	qemu-img resize -q overlay 16M
-	refuse "a backing file that is too small" 2 'has 8388608 bytes, the disk 16777216; .*qemu-img resize' \
-		qcow2ctl commit overlay
-	qemu-img resize -q --shrink overlay 8M
+	qemu-img create -q -f raw below 8M && qemu-io -f raw -c 'write -q -P 7 0 8M' below
+	qemu-img create -q -f qcow2 -o compat=0.10 -b below -F raw short 4M
+	qemu-img create -q -f qcow2 -b short -F qcow2 long 6M
+	refuse "a backing file that cannot grow" 2 \
+		'short: it has 4194304 bytes, the disk 6291456, and cannot be made as large: .*version 2' \
+		qcow2ctl commit long
 	other=$(qcow2ctl attach -r base)
 	refuse "a backing file that another device has" 2 "it is a layer of $other, too" qcow2ctl commit overlay
 	qcow2ctl detach "$other"
@@ -184,11 +188,13 @@ check "clusters of 64 KiB" commit_as_qemu 4M 4M compat=1.1 compat=1.1
 check "a base of 4 KiB, an overlay of 64" commit_as_qemu 4M 4M cluster_size=4096 cluster_size=65536
 check "an overlay of subclusters, a base in a chain" commit_as_qemu 4M 4M backed,compat=1.1 extended_l2=on
 check "a raw base that is too short" commit_as_qemu 4000k 4001k raw cluster_size=4096
+check "a base that is too short, in a chain" commit_as_qemu 4000k 6M backed,compat=1.1 compat=1.1
 if [ "${VM_KERNEL:-}" = uml ]; then
 	check "a base of 2 MiB, an overlay of 512 bytes" commit_as_qemu 4M 4M cluster_size=2M cluster_size=512
 	check "an overlay of 2 MiB, shorter" commit_as_qemu 5M 4001k cluster_size=512 cluster_size=2M
 	check "a base of version 2 in a chain" commit_as_qemu 4M 4M backed,compat=0.10 cluster_size=16k
 	check "an overlay of version 2" commit_as_qemu 5M 4M cluster_size=16k compat=0.10
+	check "a base of 512 bytes that is too short" commit_as_qemu 4001k 6M cluster_size=512 cluster_size=4096
 	check "a base of subclusters" commit_as_qemu 4M 4M extended_l2=on cluster_size=4096
 	check "refcounts of 1 bit" commit_as_qemu 4M 4M refcount_bits=1 refcount_bits=1
 	check "raw" commit_as_qemu 4M 4M raw cluster_size=65536

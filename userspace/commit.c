@@ -130,15 +130,6 @@ static int upgrade_locks(const struct commit *c, struct qcow2_error *err)
 	return base_is_used(c, err);
 }
 
-static int refuse_size(const struct commit *c, struct qcow2_error *err)
-{
-	return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path,
-			       "the backing file has %llu bytes, the disk %llu; make it larger first, while it is not attached: qemu-img resize %s %llu",
-			       (unsigned long long)c->base.size,
-			       (unsigned long long)c->device->size, c->base.path,
-			       (unsigned long long)c->device->size);
-}
-
 /* What the kernel would refuse, in more words. */
 static int check_header(const struct commit *c, struct qcow2_error *err)
 {
@@ -160,8 +151,6 @@ static int check_header(const struct commit *c, struct qcow2_error *err)
 				      "the backing file is %s, so it is not written; qcow2ctl check --repair=all may mend it, while it is not attached",
 				      features & QCOW2_INCOMPAT_CORRUPT ? "marked corrupt" :
 				      "dirty (not closed cleanly)");
-	if (!ret && c->base.size < c->device->size)
-		ret = refuse_size(c, err);
 	qcow2_image_free(&image);
 	return ret;
 }
@@ -176,30 +165,14 @@ static int hand_over(const struct commit *c, struct qcow2_error *err)
 	return qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_OPEN, &base, err);
 }
 
-/* A raw file grows by being written; what is new reads as zeros, as it did before. */
-static int grow_raw(const struct commit *c, struct qcow2_error *err)
-{
-	if (c->base.size >= c->device->size)
-		return 0;
-	if (ftruncate(c->files[0].fd, c->device->size))
-		return errno == EINVAL ? refuse_size(c, err) :
-		       qcow2_error_set(err, QCOW2_EXIT_FAILED, c->base.path, "cannot grow: %s",
-				       strerror(errno));
-	return hand_over(c, err);
-}
-
 /*
  * The kernel gets a file that is open for writing, locked as the one it had; that one goes, with
  * its locks, which would be in the way of better ones.
  */
 static int prepare_base(struct commit *c, struct qcow2_error *err)
 {
-	int ret = open_files(c, err) ?: check_header(c, err) ?: hand_over(c, err) ?:
-		  upgrade_locks(c, err);
-
-	if (!ret && c->base.format == QCOW2BLK_FORMAT_RAW)
-		ret = grow_raw(c, err);
-	return ret;
+	return open_files(c, err) ?: check_header(c, err) ?: hand_over(c, err) ?:
+	       upgrade_locks(c, err);
 }
 
 /* --- the top ------------------------------------------------------------------------------ */
@@ -332,13 +305,26 @@ static int tell_end(const struct commit *c, const struct qcow2_nl_commit *p,
 	}
 }
 
+/* A backing file that is smaller than the disk grows first. */
+static int start(const struct commit *c, struct qcow2_error *err)
+{
+	int ret = qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_START, NULL, err);
+	struct qcow2_error why;
+
+	if (!ret || c->base.size >= c->device->size)
+		return ret;
+	why = *err;
+	return qcow2_error_set(err, why.code, c->base.path,
+			       "it has %llu bytes, the disk %llu, and cannot be made as large: %s",
+			       (unsigned long long)c->base.size,
+			       (unsigned long long)c->device->size, why.text);
+}
+
 static int run_commit(const struct commit *c, struct qcow2_error *err)
 {
 	struct qcow2_nl_commit p = { };
-	int ret;
 
-	ret = qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_START, NULL, err);
-	return ret ?: wait_for_end(c, &p, err) ?: tell_end(c, &p, err);
+	return start(c, err) ?: wait_for_end(c, &p, err) ?: tell_end(c, &p, err);
 }
 
 /* --- the command --------------------------------------------------------------------------- */
@@ -424,8 +410,7 @@ const struct qcow2_command qcow2_command_commit = {
 		"\n"
 		"Other overlays of the same backing file do not survive this: their content changes. Of\n"
 		"those that are in use commit knows, and refuses. It refuses an image with internal\n"
-		"snapshots, too, and a backing file that is smaller than the disk, unless that is raw:\n"
-		"then it grows.\n"
+		"snapshots, too. A backing file that is smaller than the disk is made as large.\n"
 		"\n"
 		"  --backing-dir DIR        for an IMAGE that is not attached: backing files may lie\n"
 		"                           below DIR, too; may be given several times\n"

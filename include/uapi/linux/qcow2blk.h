@@ -74,10 +74,11 @@
  * @QCOW2BLK_CMD_COMMIT: merge the top layer into the one below, its backing file
  *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_COMMIT_OP, for QCOW2BLK_COMMIT_OPEN QCOW2BLK_A_LAYERS). The
  *	disk may be in use and does not change. QCOW2BLK_COMMIT_START returns when it has
- *	begun; GET tells how far it is; nothing else can be done to the device meanwhile.
+ *	begun; GET tells how far it is; nothing else can be done to the device meanwhile. A
+ *	backing file that is smaller than the disk is made as large.
  *	Errors: ENODEV, EBUSY the device is being changed or another one shares its files, EINVAL
- *	there is no backing file, EROFS, EEXIST the top has snapshots, EFBIG the backing file
- *	is smaller than the disk, EBADF it is not open for writing, EUCLEAN it is broken, EIO.
+ *	there is no backing file, EROFS, EEXIST the top has snapshots, EBADF the backing file is
+ *	not open for writing, EUCLEAN it is broken, EIO; where it has to grow those of RESIZE.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
