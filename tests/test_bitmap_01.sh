@@ -202,9 +202,28 @@ full() {
 	[ "$(flags "$image" "$name")" = in-use,auto ] && qemu-img compare -q -f qcow2 -F raw "$image" "$test_dir/disk"
 }
 
+# An overlay that is merged into the image: bits are set for what it had, also where the disk grows.
+merged() {	# OVERLAY-SIZE
+	local overlay=$test_dir/overlay.qcow2
+	create "" 4M && qemu-io -f qcow2 -c 'write -q -P 1 2M 200k' "$image" && qemu-img bitmap --add "$image" one || return
+	[ "$1" != 4M ] || qemu-img bitmap --add --disable "$image" off || return
+	qemu-img create -q -f qcow2 -b "$image" -F qcow2 "$overlay" "$1" &&
+		device=$(qcow2ctl attach --no-partscan "$overlay") || return
+	change write 700k 3k && change zero 2M 130k && change write $(($(numfmt --from=iec "$1") - 512)) 512 || return
+	[ -z "$(dirty "$image" one)" ] || return
+	qcow2ctl commit "$device" && is_dirty one 65536 || return
+	# Both need to be told again that they are in use.
+	change write 1M 1k && qcow2ctl commit "$device" && is_dirty one 65536 || return
+	change write 3M 1k && qcow2ctl detach "$device" && qcow2ctl commit "$overlay" && is_dirty one 65536 || return
+	whole && [ "$(flags "$image" off)" = "" ] || return
+	[ "$1" != 4M ] || [ -z "$(dirty "$image" off)" ]
+}
+
 check "in use while it is written" in_use
 check "clusters of 512 bytes, bits for 512 bytes" scenario cluster_size=512 $(((7 << 20) + 1536)) 512 4096
 check "no bitmaps without the autoclear bit" ignored
+check "of an image that is merged into" merged 4M
+check "likewise, which grows" merged 6M
 check "malformed" malformed
 check "snapshots" snapshots
 check "snapshots of disks of other sizes" sizes
