@@ -178,6 +178,24 @@ static struct json_object *stats_json(const struct qcow2_nl_device *device)
 	return o;
 }
 
+static struct json_object *commit_json(const struct qcow2_nl_commit *commit)
+{
+	static const char *const states[] = {
+		[QCOW2_NL_COMMIT_RUNNING] = "running",
+		[QCOW2_NL_COMMIT_DONE] = "done",
+		[QCOW2_NL_COMMIT_INTERRUPTED] = "interrupted",
+		[QCOW2_NL_COMMIT_FAILED] = "failed",
+	};
+	struct json_object *o = json_object_new_object();
+
+	qcow2_output_add_str(o, "state", states[commit->state]);
+	qcow2_output_add_int(o, "done", commit->done);
+	qcow2_output_add_int(o, "total", commit->total);
+	if (commit->state == QCOW2_NL_COMMIT_FAILED)
+		qcow2_output_add_str(o, "error", strerror(commit->error));
+	return o;
+}
+
 static struct json_object *parent_json(const struct qcow2_nl_device *device)
 {
 	char path[QCOW2_NODE_NAME_LEN];
@@ -207,6 +225,8 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
 	if (device->parent != QCOW2_NL_ANY_INDEX)
 		json_object_object_add(o, "parent", parent_json(device));
+	if (device->commit.state != QCOW2_NL_COMMIT_NONE)
+		json_object_object_add(o, "commit", commit_json(&device->commit));
 	json_object_object_add(o, "stats", stats_json(device));
 	return o;
 }

@@ -378,6 +378,8 @@ static void print_chain(const struct info *info)
 
 static const char *attached_how(const struct qcow2_nl_device *device)
 {
+	if (device->commit.state == QCOW2_NL_COMMIT_RUNNING)
+		return " (being committed)";
 	if (device->flags & QCOW2BLK_F_STOPPED)
 		return " (writing has stopped after an error)";
 	return device->flags & QCOW2BLK_F_READ_ONLY ? " (read-only)" : "";

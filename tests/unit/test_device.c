@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <sys/sysmacros.h>
 
 #include "device.h"
@@ -67,6 +68,32 @@ static void test_flags(void **state)
 	assert_flags(QCOW2BLK_F_NO_PARTSCAN, 0, 0, "unmap", 0);
 }
 
+static void test_commit(void **state)
+{
+	struct json_object *o = qcow2_device_json(&device), *commit;
+
+	assert_false(json_object_object_get_ex(o, "commit", NULL));
+	json_object_put(o);
+	device.commit = (struct qcow2_nl_commit) {
+		.state = QCOW2_NL_COMMIT_RUNNING, .done = 5, .total = 7,
+	};
+	o = qcow2_device_json(&device);
+	commit = member(o, "commit");
+	assert_string_equal(json_object_get_string(member(commit, "state")), "running");
+	assert_int_equal(json_object_get_int(member(commit, "done")), 5);
+	assert_int_equal(json_object_get_int(member(commit, "total")), 7);
+	assert_false(json_object_object_get_ex(commit, "error", NULL));
+	json_object_put(o);
+
+	device.commit.state = QCOW2_NL_COMMIT_FAILED;
+	device.commit.error = ENOSPC;
+	o = qcow2_device_json(&device);
+	commit = member(o, "commit");
+	assert_string_equal(json_object_get_string(member(commit, "state")), "failed");
+	assert_string_equal(json_object_get_string(member(commit, "error")), strerror(ENOSPC));
+	json_object_put(o);
+}
+
 /* Every counter of the protocol has a name of its own. */
 static void test_stats(void **state)
 {
@@ -99,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_commit),
 		cmocka_unit_test(test_stats),
 	};
 
