@@ -71,7 +71,8 @@ commit_as_qemu() {	# BASE-SIZE OVERLAY-SIZE BASE-OPTIONS OVERLAY-OPTIONS
 	! qemu-io -f qcow2 -c "read -P 99 0 $2" overlay | grep -q 'verification failed'
 }
 
-# Where copies for QEMU would share something: the base becomes what the disk is.
+# Where copies for QEMU would share something: the base becomes what the disk is, now and when the
+# overlay is not attached any more.
 commit_attached() {	# BASE-OPTIONS OVERLAY-OPTIONS ATTACH-OPTION...
 	local dir=$test_dir/attached device
 	rm -rf "$dir" && mkdir "$dir" && cd "$dir" && echo -n secret >key || return
@@ -81,7 +82,8 @@ commit_attached() {	# BASE-OPTIONS OVERLAY-OPTIONS ATTACH-OPTION...
 	device=$(qcow2ctl attach "${@:3:1}" base) && fill "$device" || return
 	qcow2ctl detach "$device" && device=$(qcow2ctl attach "${@:3}" overlay) && fill "$device" || return
 	blkdiscard -z -o 1M -l 300k "$device" && cp "$device" before && qcow2ctl commit "$device" || return
-	cmp "$device" before && qcow2ctl detach "$device" || return
+	cmp "$device" before && dd if=base of="$device" bs=1k seek=999 count=70 conv=notrunc,fsync status=none || return
+	cp "$device" before && qcow2ctl detach "$device" && qcow2ctl commit "${@:3}" overlay || return
 	qcow2ctl check base && qcow2ctl check overlay || return	# which needs no key
 	device=$(qcow2ctl attach -r "${@:3:1}" base) && cmp "$device" before && qcow2ctl detach "$device"
 }

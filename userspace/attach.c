@@ -94,14 +94,6 @@ static int set_backing_format(struct attach_options *o, const char *value)
 	return 0;
 }
 
-static int set_key_file(struct attach_options *o, const char *value)
-{
-	if (!qcow2_key_files_add(&o->key_files, value))
-		return bad_value("key-file", value,
-				 "FILE or LAYER=FILE, each layer once; LAYER 0 is the image, 1 its backing file");
-	return 0;
-}
-
 /* FILE is the image's, LAYER=FILE that of a backing file. */
 static int set_data_file(struct attach_options *o, const char *value)
 {
@@ -178,7 +170,7 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 	case OPT_BACKING_FORMAT:
 		return set_backing_format(o, value);
 	case OPT_KEY_FILE:
-		return set_key_file(o, value);
+		return qcow2_key_files_add(&o->key_files, "attach", value);
 	case OPT_DATA_FILE:
 		return set_data_file(o, value);
 	case OPT_DIRECT_IO:
@@ -460,8 +452,8 @@ static void explain_temporary_lock(const struct qcow2_layer *layer, struct qcow2
 }
 
 int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *backing,
-			struct qcow2_nl **nl, int *index, sigset_t *before,
-			struct qcow2_error *err)
+			const struct qcow2_key_files *key_files, struct qcow2_nl **nl, int *index,
+			sigset_t *before, struct qcow2_error *err)
 {
 	struct attach_options o = {
 		.device.index = QCOW2_NL_ANY_INDEX,
@@ -469,6 +461,7 @@ int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *back
 		.device.flags = QCOW2BLK_F_NO_PARTSCAN,
 		.format = QCOW2BLK_FORMAT_QCOW2,
 		.image = image,
+		.key_files = *key_files,
 		.top_only = !backing,
 	};
 	struct qcow2_chain chain;

@@ -4,6 +4,7 @@
 #define QCOW2CTL_ATTACH_H
 
 #include "chain.h"
+#include "key.h"
 #include "nl.h"
 
 #include <signal.h>
@@ -13,6 +14,7 @@
  * @image: the image, qcow2.
  * @backing: what backing files may be; NULL: the top layer alone will do, its content is not
  *	looked at.
+ * @key_files: passphrases.
  * @nl: (out) the connection, to be closed.
  * @index: (out) the device, to be given to qcow2_attach_undo().
  * @before: (out) signals that were blocked before: all are now, for the device must go.
@@ -22,8 +24,8 @@
  * QCOW2_EXIT_FAILED.
  */
 int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *backing,
-			struct qcow2_nl **nl, int *index, sigset_t *before,
-			struct qcow2_error *err);
+			const struct qcow2_key_files *key_files, struct qcow2_nl **nl, int *index,
+			sigset_t *before, struct qcow2_error *err);
 
 /**
  * qcow2_attach_undo() - detach a device that nobody was told of

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -329,12 +328,12 @@ static int run_commit(const struct commit *c, struct qcow2_error *err)
 
 /* --- the command --------------------------------------------------------------------------- */
 
-static int commit(const char *name, const struct qcow2_chain_policy *policy,
+static int commit(const char *name, const struct qcow2_temporary_options *o,
 		  struct qcow2_error *err)
 {
 	struct commit c = { };
 	unsigned int i;
-	int ret = qcow2_temporary_begin(&c.t, name, policy, err);
+	int ret = qcow2_temporary_begin(&c.t, name, o, err);
 
 	c.device = qcow2_devices_by_index(&c.t.devices, c.t.index);
 	if (!ret)
@@ -362,36 +361,31 @@ static int stop(const char *name, struct qcow2_error *err)
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "backing-dir", required_argument, NULL, 'd' },
-		{ "allow-backing", no_argument, NULL, 'a' },
+		QCOW2_TEMPORARY_BACKING,
+		QCOW2_TEMPORARY_KEY,
 		{ "stop", no_argument, NULL, 's' },
 		{ }
 	};
-	struct qcow2_chain_policy policy;
+	struct qcow2_temporary_options o;
 	struct qcow2_error err;
 	bool only_stop = false;
 	int opt, ret = 0;
 
-	qcow2_chain_policy_init(&policy);
+	qcow2_temporary_init(&o);
 	while (!ret && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 'd')
-			ret = qcow2_chain_policy_allow_dir(&policy, optarg, &err) ?
-			      qcow2_error_print(&err) : 0;
-		else if (opt == 'a')
-			policy.anywhere = true;
-		else if (opt == 's')
+		if (opt == 's')
 			only_stop = true;
 		else
-			ret = qcow2_error_usage("commit", NULL);
+			ret = qcow2_temporary_set(&o, "commit", opt, optarg);
 	}
 	if (!ret && argc - optind != 1)
 		ret = qcow2_error_usage("commit", "give one DEVICE or IMAGE");
 	if (!ret) {
-		ret = only_stop ? stop(argv[optind], &err) : commit(argv[optind], &policy, &err);
+		ret = only_stop ? stop(argv[optind], &err) : commit(argv[optind], &o, &err);
 		if (ret)
 			qcow2_error_print(&err);
 	}
-	qcow2_chain_policy_free(&policy);
+	qcow2_temporary_free(&o);
 	return ret;
 }
 
@@ -412,9 +406,8 @@ const struct qcow2_command qcow2_command_commit = {
 		"those that are in use commit knows, and refuses. It refuses an image with internal\n"
 		"snapshots, too. A backing file that is smaller than the disk is made as large.\n"
 		"\n"
-		"  --backing-dir DIR        for an IMAGE that is not attached: backing files may lie\n"
-		"                           below DIR, too; may be given several times\n"
-		"  --allow-backing          likewise: anywhere\n"
+		QCOW2_TEMPORARY_BACKING_HELP
+		QCOW2_TEMPORARY_KEY_HELP
 		"  --stop                   end a commit that is under way, as Ctrl-C does\n",
 	.run = run,
 };

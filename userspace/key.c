@@ -36,7 +36,7 @@ static void wipe(struct secret *s)
 	s->bytes = NULL;
 }
 
-bool qcow2_key_files_add(struct qcow2_key_files *files, const char *value)
+static bool add_file(struct qcow2_key_files *files, const char *value)
 {
 	unsigned long layer;
 	const char **file = &files->image;
@@ -53,6 +53,15 @@ bool qcow2_key_files_add(struct qcow2_key_files *files, const char *value)
 		return false;
 	*file = value;
 	return true;
+}
+
+int qcow2_key_files_add(struct qcow2_key_files *files, const char *command, const char *value)
+{
+	if (add_file(files, value))
+		return 0;
+	return qcow2_error_usage(command,
+				 "--key-file '%s': FILE or LAYER=FILE, each layer once; LAYER 0 is the image, 1 its backing file",
+				 value);
 }
 
 /* --- a file ------------------------------------------------------------------------------- */

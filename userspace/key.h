@@ -21,11 +21,13 @@ struct qcow2_key_files {
 /**
  * qcow2_key_files_add() - take what --key-file says
  * @files: of the other ones.
+ * @command: the command that it is given to.
  * @value: "FILE" or "LAYER=FILE".
  *
- * Return: false where there is one already for that layer, or no such layer can be.
+ * Return: 0; or QCOW2_EXIT_USAGE, and has printed why: there is one already for that layer, or
+ * no such layer can be.
  */
-bool qcow2_key_files_add(struct qcow2_key_files *files, const char *value);
+int qcow2_key_files_add(struct qcow2_key_files *files, const char *command, const char *value);
 
 /**
  * qcow2_key_check() - do the files suit the layers?

@@ -4,7 +4,6 @@
 #include "snapshot.h"
 #include "temporary.h"
 
-#include <getopt.h>
 #include <string.h>
 
 struct change {
@@ -47,10 +46,11 @@ static int change_attached(const struct qcow2_temporary *t, const struct change 
 	return ret;
 }
 
-static int change(struct change *c, struct qcow2_error *err)
+static int change(struct change *c, const struct qcow2_temporary_options *o,
+		  struct qcow2_error *err)
 {
 	struct qcow2_temporary t;
-	int ret = qcow2_temporary_begin(&t, c->device, NULL, err);
+	int ret = qcow2_temporary_begin(&t, c->device, o, err);
 
 	if (!ret)
 		ret = t.made ? change_unattached(&t, c, err) : change_attached(&t, c, err);
@@ -75,23 +75,33 @@ static int find_op(const char *word)
 int qcow2_snapshot_change(int argc, char **argv)
 {
 	static const struct option options[] = {
+		QCOW2_TEMPORARY_KEY,
 		{ "force", no_argument, NULL, 'f' },
 		{ }
 	};
+	struct change c = { .op = find_op(argv[0]) };
+	struct qcow2_temporary_options o;
 	struct qcow2_error err;
-	struct change c = { };
-	int opt, op = find_op(argv[0]);
+	int opt, ret = 0;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt != 'f')
-			return qcow2_error_usage("snapshot", NULL);
-		c.flags = QCOW2BLK_F_FORCE;
+	qcow2_temporary_init(&o);
+	o.top_only = true;
+	while (!ret && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'f')
+			c.flags = QCOW2BLK_F_FORCE;
+		else
+			ret = qcow2_temporary_set(&o, "snapshot", opt, optarg);
 	}
-	if (argc - optind != 2)
-		return qcow2_error_usage("snapshot", "%s: give a DEVICE or IMAGE, and a NAME",
-					 argv[0]);
-	c.op = op;
-	c.device = argv[optind];
-	c.name = argv[optind + 1];
-	return change(&c, &err) ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
+	if (!ret && argc - optind != 2)
+		ret = qcow2_error_usage("snapshot", "%s: give a DEVICE or IMAGE, and a NAME",
+					argv[0]);
+	if (!ret) {
+		c.device = argv[optind];
+		c.name = argv[optind + 1];
+		ret = change(&c, &o, &err);
+		if (ret)
+			qcow2_error_print(&err);
+	}
+	qcow2_temporary_free(&o);
+	return ret;
 }

@@ -6,6 +6,37 @@
 #include <string.h>
 #include <sys/stat.h>
 
+void qcow2_temporary_init(struct qcow2_temporary_options *o)
+{
+	memset(o, 0, sizeof(*o));
+	qcow2_chain_policy_init(&o->policy);
+}
+
+void qcow2_temporary_free(struct qcow2_temporary_options *o)
+{
+	qcow2_chain_policy_free(&o->policy);
+}
+
+int qcow2_temporary_set(struct qcow2_temporary_options *o, const char *command, int opt,
+			const char *value)
+{
+	struct qcow2_error err;
+
+	switch (opt) {
+	case QCOW2_TEMPORARY_BACKING_DIR:
+		if (qcow2_chain_policy_allow_dir(&o->policy, value, &err))
+			return qcow2_error_print(&err);
+		return 0;
+	case QCOW2_TEMPORARY_ALLOW_BACKING:
+		o->policy.anywhere = true;
+		return 0;
+	case QCOW2_TEMPORARY_KEY_FILE:
+		return qcow2_key_files_add(&o->key_files, command, value);
+	default:
+		return qcow2_error_usage(command, NULL);
+	}
+}
+
 /* Is it for us to attach? What is no image, or the top of a device, is not. */
 static bool is_unattached(const struct qcow2_devices *devices, const char *name)
 {
@@ -22,21 +53,22 @@ static bool is_unattached(const struct qcow2_devices *devices, const char *name)
 }
 
 static int make(struct qcow2_temporary *t, const char *image,
-		const struct qcow2_chain_policy *backing, struct qcow2_error *err)
+		const struct qcow2_temporary_options *o, struct qcow2_error *err)
 {
 	struct qcow2_nl *nl;
 	int ret;
 
 	qcow2_devices_free(&t->devices);
 	memset(&t->devices, 0, sizeof(t->devices));
-	ret = qcow2_attach_unseen(image, backing, &nl, &t->index, &t->signals, err);
+	ret = qcow2_attach_unseen(image, o->top_only ? NULL : &o->policy, &o->key_files, &nl,
+				  &t->index, &t->signals, err);
 	t->made = !ret;
 	qcow2_nl_close(nl);
 	return ret ?: qcow2_devices_read(&t->devices, err);
 }
 
 int qcow2_temporary_begin(struct qcow2_temporary *t, const char *name,
-			  const struct qcow2_chain_policy *backing, struct qcow2_error *err)
+			  const struct qcow2_temporary_options *o, struct qcow2_error *err)
 {
 	sigset_t all;
 	int ret;
@@ -44,7 +76,7 @@ int qcow2_temporary_begin(struct qcow2_temporary *t, const char *name,
 	t->made = false;
 	ret = qcow2_devices_read(&t->devices, err);
 	if (!ret && is_unattached(&t->devices, name))
-		return make(t, name, backing, err);
+		return make(t, name, o, err);
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &t->signals);
 	return ret ?: qcow2_devices_find(&t->devices, name, &t->index, err);
