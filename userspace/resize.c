@@ -3,9 +3,9 @@
 #include "device.h"
 #include "node.h"
 #include "size.h"
+#include "temporary.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -101,58 +101,68 @@ static void scan_again(const struct qcow2_nl_device *device)
 		qcow2_error_warn(NULL, "%s", err.text);
 }
 
-static int resize(const struct resize *r, const char *name, struct qcow2_error *err)
+static int change_device(const struct resize *r, const struct qcow2_temporary *t,
+			 struct qcow2_error *err)
 {
-	const struct qcow2_nl_device *device;
-	struct qcow2_devices devices;
+	const struct qcow2_nl_device *device = qcow2_devices_by_index(&t->devices, t->index);
 	uint64_t size;
-	int index, ret;
+	int ret = find_size(r, device, &size, err);
 
-	ret = qcow2_devices_read(&devices, err);
 	if (!ret)
-		ret = qcow2_devices_find(&devices, name, &index, err);
-	if (!ret) {
-		device = qcow2_devices_by_index(&devices, index);
-		ret = find_size(r, device, &size, err);
-		if (!ret)
-			ret = change(devices.nl, index, size, r->flags, err);
-		if (!ret && size != device->size)
-			scan_again(device);
-	}
-	qcow2_devices_free(&devices);
+		ret = change(t->devices.nl, t->index, size, r->flags, err);
+	if (!ret && size != device->size)
+		scan_again(device);
 	return ret;
+}
+
+static int resize(const struct resize *r, const char *name,
+		  const struct qcow2_temporary_options *o, struct qcow2_error *err)
+{
+	struct qcow2_temporary t;
+	int ret = qcow2_temporary_begin(&t, name, o, err);
+
+	if (!ret)
+		ret = change_device(r, &t, err);
+	return qcow2_temporary_end(&t, ret, err);
 }
 
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = {
+		QCOW2_TEMPORARY_BACKING,
+		QCOW2_TEMPORARY_KEY,
 		{ "shrink", no_argument, NULL, 's' },
 		{ }
 	};
+	struct qcow2_temporary_options o;
 	struct resize r = { };
 	struct qcow2_error err;
-	int opt;
+	int opt, ret = 0;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt != 's')
-			return qcow2_error_usage("resize", NULL);
-		r.flags = QCOW2BLK_F_SHRINK;
+	qcow2_temporary_init(&o);
+	while (!ret && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 's')
+			r.flags = QCOW2BLK_F_SHRINK;
+		else
+			ret = qcow2_temporary_set(&o, "resize", opt, optarg);
 	}
-	if (argc - optind != 2)
-		return qcow2_error_usage("resize", "give a DEVICE or IMAGE, and a SIZE or +SIZE");
-	if (parse_size(&r, argv[optind + 1]))
-		return QCOW2_EXIT_USAGE;
-	return resize(&r, argv[optind], &err) ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
+	if (!ret && argc - optind != 2)
+		ret = qcow2_error_usage("resize", "give a DEVICE or IMAGE, and a SIZE or +SIZE");
+	ret = ret ?: parse_size(&r, argv[optind + 1]);
+	if (!ret && resize(&r, argv[optind], &o, &err))
+		ret = qcow2_error_print(&err);
+	qcow2_temporary_free(&o);
+	return ret;
 }
 
 const struct qcow2_command qcow2_command_resize = {
 	.name = "resize",
-	.usage = "[--shrink] DEVICE|IMAGE SIZE|+SIZE",
+	.usage = "[OPTION]... DEVICE|IMAGE SIZE|+SIZE",
 	.summary = "Give a device another size",
 	.help =
-		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device. SIZE is a number\n"
-		"of bytes, with K, M, G or T for powers of 1024; with + in front, so many more than\n"
-		"there are.\n"
+		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device, or of none: it is\n"
+		"then attached for the time that it takes. SIZE is a number of bytes, with K, M, G or T\n"
+		"for powers of 1024; with + in front, so many more than there are.\n"
 		"\n"
 		"A device can grow while it is in use; what it grows by reads as zeros. Partitions\n"
 		"and file systems stay as they are: growpart, resize2fs, xfs_growfs and their like come\n"
@@ -160,6 +170,8 @@ const struct qcow2_command qcow2_command_resize = {
 		"\n"
 		"  --shrink                 become smaller, and lose what lies behind SIZE: make file\n"
 		"                           systems and partitions smaller first. Refused while the\n"
-		"                           device is in use, or a partition reaches behind SIZE\n",
+		"                           device is in use, or a partition reaches behind SIZE\n"
+		QCOW2_TEMPORARY_BACKING_HELP
+		QCOW2_TEMPORARY_KEY_HELP,
 	.run = run,
 };
