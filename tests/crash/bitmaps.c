@@ -159,7 +159,7 @@ static const char *judge_bits(const struct bitmap *was, const struct bitmap *is,
 }
 
 static const char *judge_one(const struct bitmap *was, const struct bitmap *is,
-			     const uint32_t *guest_was, const uint32_t *guest,
+			     const uint32_t *guest_was, const uint32_t *guest, uint64_t sectors,
 			     const struct journal *journal, bool end)
 {
 	const char *wrong;
@@ -171,18 +171,19 @@ static const char *judge_one(const struct bitmap *was, const struct bitmap *is,
 		       "BITMAP: what was in use is not";
 	if (is->entry.flags & QCOW2_BITMAP_IN_USE)
 		return !(was->entry.flags & QCOW2_BITMAP_AUTO) ? "BITMAP: a disabled one is in use" :
-		       end && all_went_well(journal) ? "BITMAP: one is in use after a clean detach" :
+		       end && (!journal || all_went_well(journal)) ? "BITMAP: one is in use after a clean detach" :
 		       NULL;
 	/* A disk that has another size now: see tests/test_bitmap_01.sh. */
 	if (is->count != was->count)
 		return NULL;
-	wrong = judge_bits(was, is, guest_was, guest, journal->sectors);
-	return wrong || !end ? wrong : judge_end(was, is, journal);
+	wrong = judge_bits(was, is, guest_was, guest, sectors);
+	return wrong || !end || !journal ? wrong : judge_end(was, is, journal);
 }
 
 const char *bitmaps_judge(const struct bitmaps *was, const uint32_t *guest_was,
 			  const struct image *img, const struct qcow2_header *h,
-			  const uint32_t *guest, const struct journal *journal, bool end)
+			  const uint32_t *guest, uint64_t sectors, const struct journal *journal,
+			  bool end)
 {
 	const char *wrong = NULL;
 	struct bitmaps is;
@@ -192,7 +193,8 @@ const char *bitmaps_judge(const struct bitmaps *was, const uint32_t *guest_was,
 	if (bitmaps_read(&is, img, h, &wrong)) {
 		wrong = is.nr == was->nr ? NULL : "BITMAP: they are gone";
 		for (unsigned int i = 0; i < was->nr && !wrong; i++)
-			wrong = judge_one(&was->list[i], &is.list[i], guest_was, guest, journal, end);
+			wrong = judge_one(&was->list[i], &is.list[i], guest_was, guest, sectors,
+					  journal, end);
 	}
 	bitmaps_free(&is);
 	return wrong;

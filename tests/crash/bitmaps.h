@@ -50,6 +50,8 @@ void bitmaps_free(struct bitmaps *b);
  * bitmaps_judge() - hold those of a state against what has happened
  * @was, @guest_was: the bitmaps before the log, and what the guest read.
  * @guest: what it reads now.
+ * @sectors: of both.
+ * @journal: of the disk; NULL where the image is below it.
  * @end: detach is done: nobody uses them, and no bit is set for nothing.
  *
  * A bitmap that was consistent says that it is in use, or has a bit for each sector that is not
@@ -57,6 +59,7 @@ void bitmaps_free(struct bitmaps *b);
  */
 const char *bitmaps_judge(const struct bitmaps *was, const uint32_t *guest_was,
 			  const struct image *img, const struct qcow2_header *h,
-			  const uint32_t *guest, const struct journal *journal, bool end);
+			  const uint32_t *guest, uint64_t sectors, const struct journal *journal,
+			  bool end);
 
 #endif

@@ -40,6 +40,7 @@ static const struct base *below(struct judge *j, const struct image *state)
 	if (!j->merged)
 		return &j->base;
 	guest_read(state->data, &j->below_check.header, &j->base, j->below.ids);
+	j->below.sectors = j->below_check.header.size / SECTOR;
 	return &j->below;
 }
 
@@ -47,7 +48,6 @@ static const struct base *below(struct judge *j, const struct image *state)
 static bool below_is_right(struct judge *j)
 {
 	struct check *c = &j->below_check;
-	uint64_t size = c->header.size;
 
 	if (!j->merged)
 		return true;
@@ -56,7 +56,7 @@ static bool below_is_right(struct judge *j)
 		return wrong(j, "CORRUPT: the base: %u faults: %s", c->corruptions + c->strict, c->what);
 	if ((uint64_t)c->leaks << c->header.cluster_bits > LEAK_LIMIT)
 		return wrong(j, "LEAKS: %u clusters of the base", c->leaks);
-	if (c->header.size != size)
+	if (c->header.size != j->below_size && c->header.size != j->header.size)
 		return wrong(j, "SIZE: %llu bytes of the base", (unsigned long long)c->header.size);
 	return true;
 }
@@ -144,9 +144,31 @@ static bool autoclear_is_clear(struct judge *j)
 static bool bitmaps_are_true(struct judge *j)
 {
 	const char *why = bitmaps_judge(&j->bitmaps, j->initial_guest, &j->replay.state,
-					&j->check.header, j->guest, &j->journal, j->end);
+					&j->check.header, j->guest, j->journal.sectors,
+					&j->journal, j->end);
 
 	return !why || wrong(j, "%s", why);
+}
+
+/* Did a flush of the base fail? Then the disk goes on; what was reserved there, or in use, stays so. */
+static bool below_has_failed(const struct judge *j)
+{
+	for (size_t i = 0; i < j->log.count; i++)
+		if (j->log.ops[i].data_file && j->log.ops[i].type == LOG_FSYNC_END &&
+		    j->log.ops[i].arg)
+			return true;
+	return false;
+}
+
+static bool bitmaps_below_are_true(struct judge *j)
+{
+	const char *why = NULL;
+
+	if (j->merged)
+		why = bitmaps_judge(&j->below_bitmaps, j->below_was, j->replay.state.data,
+				    &j->below_check.header, j->below.ids, j->below_size / SECTOR,
+				    NULL, j->end && !below_has_failed(j));
+	return !why || wrong(j, "the base: %s", why);
 }
 
 bool judge_state(struct judge *j, size_t point)
@@ -162,17 +184,7 @@ bool judge_state(struct judge *j, size_t point)
 		return wrong(j, "RAW: the bit has changed");
 	return below_is_right(j) && contents_are_right(j, point) && data_are_right(j) &&
 	       snapshots_are_right(j, point) && snapshots_are_kept(j) && autoclear_is_clear(j) &&
-	       bitmaps_are_true(j);
-}
-
-/* Then the disk goes on, and can be detached cleanly; what was reserved there stays so. */
-static bool below_has_failed(const struct judge *j)
-{
-	for (size_t i = 0; i < j->log.count; i++)
-		if (j->log.ops[i].data_file && j->log.ops[i].type == LOG_FSYNC_END &&
-		    j->log.ops[i].arg)
-			return true;
-	return false;
+	       bitmaps_are_true(j) && bitmaps_below_are_true(j);
 }
 
 bool judge_end_state(struct judge *j)
@@ -226,6 +238,8 @@ static bool start_below(struct judge *j)
 {
 	struct check *c = &j->below_check;
 	const struct image *img = j->replay.initial.data;
+	uint64_t sectors;
+	const char *why;
 
 	j->merged = img && !qcow2_has_data_file(&j->header);
 	if (!j->merged)
@@ -234,11 +248,14 @@ static bool start_below(struct judge *j)
 	if (!c->opens || c->corruptions || c->strict)
 		return wrong(j, "the base was corrupt before: %s", c->what);
 	j->below_leaks = c->leaks + check_hidden_leaks(img, &c->header);
-	j->below.sectors = c->header.size / SECTOR;
-	j->below.ids = calloc(j->below.sectors + 1, sizeof(*j->below.ids));
-	if (!j->below.ids)
+	j->below_size = c->header.size;
+	sectors = (j->below_size > j->header.size ? j->below_size : j->header.size) / SECTOR;
+	j->below.ids = calloc(sectors + 1, sizeof(*j->below.ids));
+	j->below_was = calloc(sectors + 1, sizeof(*j->below_was));
+	if (!j->below.ids || !j->below_was)
 		die("no memory");
-	return true;
+	guest_read(img, &c->header, &j->base, j->below_was);
+	return bitmaps_read(&j->below_bitmaps, img, &c->header, &why) || wrong(j, "the base: %s", why);
 }
 
 bool judge_start(struct judge *j, const char *log, const char *image, const char *base_path)
@@ -294,6 +311,8 @@ void judge_end(struct judge *j)
 		log_free(&j->log);
 	free(j->base.ids);
 	free(j->below.ids);
+	free(j->below_was);
+	bitmaps_free(&j->below_bitmaps);
 	free(j->guest);
 	free(j->initial_guest);
 	free(j->kept);

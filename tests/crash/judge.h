@@ -19,6 +19,8 @@
  * @merged: the image is an overlay of the file beside it, into which it is merged.
  * @below: what that one reads as; @below_check: of it.
  * @below_leaks: clusters that it leaked before.
+ * @below_was: what it read as then, up to @below_size, bytes. It may grow to what the disk has.
+ * @below_bitmaps: its persistent bitmaps, before the log.
  * @words: what is wrong with it.
  * @header: of the image before the log.
  * @leaks: clusters that the image leaked before, also past the end of the file.
@@ -36,6 +38,9 @@ struct judge {
 	struct base below;
 	struct check below_check;
 	unsigned int below_leaks;
+	uint32_t *below_was;
+	uint64_t below_size;
+	struct bitmaps below_bitmaps;
 	struct snaps snaps;
 	struct bitmaps bitmaps;
 	struct check check;
