@@ -367,7 +367,8 @@ int qcow2_resize(struct qcow2_shadow *s, struct qcow2_io_target *t, u64 size, co
 	if (err)
 		return err;
 	*why = "writing has stopped";
-	err = qcow2_layer_begin_writing(l) ?: qcow2_change_begin(&r.c, s, l, why);
+	err = qcow2_layer_begin_writing(l) ?: qcow2_bitmaps_begin_resize(&l->bitmaps) ?:
+	      qcow2_change_begin(&r.c, s, l, why);
 	if (err)
 		return err;
 	find_range(&r, size);

@@ -458,7 +458,8 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	err = begin_or_end(&c, err, why);
 	if (err)
 		return err;
-	err = get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
+	err = qcow2_bitmaps_begin_resize(&l->bitmaps) ?:
+	      get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
 	      read_l1(&c, t->l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
 	      read_l1(&c, c.other, l->h.l1_table_offset, l->h.l1_size);
 	t->roots.size = snapshot.disk_size;

@@ -182,11 +182,19 @@ sizes() {
 		qcow2ctl snapshot apply "$device" small && qcow2ctl detach "$device" && whole || return
 	echo "0 $((3 << 20))" >"$ops"
 	is_dirty one 512 || return
-	# A bitmap that nobody can change.
-	qemu-img bitmap --add --disable "$image" off && cp "$image" "$test_dir/before" && attach || return
-	! qcow2ctl snapshot apply "$device" large 2>"$test_dir/said" &&
-		grep -q 'a disabled bitmap would not fit the size' "$test_dir/said" || return
-	qcow2ctl detach "$device" && cmp "$image" "$test_dir/before"
+	# One that nobody adds to, and that must fit nevertheless; until then it is left alone.
+	qemu-img bitmap --disable "$image" one && qemu-img bitmap --add -g 512 "$image" two || return
+	dirty "$image" one >"$test_dir/one"
+	attach && change write 1M 512 && change discard 2M 64k || return
+	cp "$image" "$test_dir/during"
+	[ "$(flags "$test_dir/during" one)" = "" ] || return
+	qcow2ctl snapshot apply "$device" large && change write 17M 512 || return
+	cp "$image" "$test_dir/during"
+	[ "$(flags "$test_dir/during" one)" = in-use ] || return
+	qcow2ctl detach "$device" && whole || return
+	[ "$(flags "$image" one)" = "" ] && dirty "$image" one | diff "$test_dir/one" - || return
+	echo "0 $((20 << 20))" >"$ops"
+	is_dirty two 512
 }
 
 # No room for the bitmap: it stays in use, and nothing else suffers.

@@ -142,6 +142,14 @@ static bool all_went_well(const struct journal *journal)
 	return true;
 }
 
+static bool was_resized(const struct journal *journal)
+{
+	for (uint32_t i = 1; i <= journal->count; i++)
+		if (journal->entries[i].type == 'R')
+			return true;
+	return false;
+}
+
 /* Neither was in use. */
 static const char *judge_bits(const struct bitmap *was, const struct bitmap *is,
 			      const uint32_t *guest_was, const uint32_t *guest, uint64_t sectors)
@@ -173,8 +181,8 @@ static const char *judge_one(const struct bitmap *was, const struct bitmap *is,
 		return !(was->entry.flags & QCOW2_BITMAP_AUTO) ? "BITMAP: a disabled one is in use" :
 		       end && all_went_well(journal) ? "BITMAP: one is in use after a clean detach" :
 		       NULL;
-	/* A disk that has another size now: see tests/test_bitmap_01.sh. */
-	if (is->count != was->count)
+	/* A disk that has another size now, or had for a while: see tests/test_bitmap_01.sh. */
+	if (is->count != was->count || was_resized(journal))
 		return NULL;
 	wrong = judge_bits(was, is, guest_was, guest, journal->sectors);
 	return wrong || !end ? wrong : judge_end(was, is, journal);
