@@ -186,7 +186,8 @@ int qcow2_snapshots_have_size(struct qcow2_layer *l, const char **why)
 
 	if (err)
 		return err;
-	*why = "a snapshot does not say how large its disk is, and would seem to get another size; delete it first";
+	*why =
+		"a snapshot does not say how large its disk is: delete it first";
 	for_each_entry(&e, &t, i)
 		if (!has_disk_size(&e))
 			err = -EOPNOTSUPP;
