@@ -257,7 +257,7 @@ static int clear_table(struct resize *r, u32 l1_idx)
 	struct qcow2_header *h = &r->c.l->h;
 	u64 reach = 1ULL << (h->l2_bits + h->cluster_bits), base = l1_idx * reach;
 	u64 off, l2_off;
-	bool change = false, needed = true;
+	bool change, needed = true;
 	u32 i = 0;
 	int err = qcow2_change_load_l2(&r->c, r->c.l1[l1_idx], &l2_off);
 
@@ -267,6 +267,8 @@ static int clear_table(struct resize *r, u32 l1_idx)
 	}
 	if (!needed)
 		return 0;
+	/* One that maps nothing goes, too, or the smaller L1 table would forget it. */
+	change = l2_off && !r->grows && base >= r->from;
 	if (base < r->from)
 		i = (r->from - base) >> h->cluster_bits;
 	for (; i < qcow2_change_l2_entries(&r->c) && !err; i++) {
