@@ -37,6 +37,8 @@ static void *chunk(const struct qcow2_dirty_bitmaps *b, const struct qcow2_dirty
  * @off: of it, in the directory.
  * @e: what it says.
  * @table: its table.
+ * @last: where the next bitmap is linked.
+ * @disabled: it is those that are disabled that are wanted. The rest is known.
  * @why: see qcow2_bitmaps_load().
  */
 struct load {
@@ -47,6 +49,8 @@ struct load {
 	u64 off;
 	struct qcow2_bitmap_entry e;
 	struct qcow2_table table;
+	struct qcow2_dirty_bitmap **last;
+	bool disabled;
 	const char **why;
 };
 
@@ -58,6 +62,11 @@ static bool is_consistent(const struct qcow2_bitmap_entry *e)
 static bool is_enabled(const struct qcow2_bitmap_entry *e)
 {
 	return e->flags & QCOW2_BITMAP_AUTO;
+}
+
+static bool is_wanted(const struct load *ld)
+{
+	return is_consistent(&ld->e) && is_enabled(&ld->e) != ld->disabled;
 }
 
 static int bad(struct load *ld, const struct qcow2_fault *fault)
@@ -107,7 +116,7 @@ static int read_extension(struct load *ld)
 
 static int protect(struct load *ld, u64 off, u64 len)
 {
-	int err = qcow2_overlap_add(ld->b->alloc->overlap, off, len);
+	int err = ld->disabled ? 0 : qcow2_overlap_add(ld->b->alloc->overlap, off, len);
 
 	if (err != -EEXIST)
 		return err;
@@ -150,7 +159,7 @@ static int check_usable(struct load *ld)
 	if (ld->e.table_size != qcow2_bitmap_table_size(h, h->size, ld->e.granularity_bits))
 		return refuse(ld, ld->e.table_size, "bitmap_table_size",
 			      "does not fit the size of the disk");
-	if (ld->e.extra_len && is_enabled(&ld->e) &&
+	if (ld->e.extra_len && is_wanted(ld) &&
 	    !(ld->e.flags & QCOW2_BITMAP_EXTRA_COMPATIBLE))
 		return refuse(ld, ld->e.extra_len, "bitmap's extra_data_size",
 			      "is not 0: what keeps the bitmap true is not known; attach read-only");
@@ -271,8 +280,8 @@ static int keep_bitmap(struct load *ld)
 		free_bitmap(bm);
 		return err;
 	}
-	*b->last = bm;
-	b->last = &bm->next;
+	*ld->last = bm;
+	ld->last = &bm->next;
 	return 0;
 }
 
@@ -281,6 +290,8 @@ static int load_entry(struct load *ld)
 	u64 bytes = (u64)ld->e.table_size * sizeof(__be64);
 	int err;
 
+	if (ld->disabled && !is_wanted(ld))
+		return 0;
 	err = is_consistent(&ld->e) ? check_usable(ld) : 0;
 	if (err)
 		return err;
@@ -298,7 +309,7 @@ static int load_entry(struct load *ld)
 		return err;
 	}
 	err = protect(ld, ld->e.table_offset, bytes) ?: protect_clusters(ld);
-	if (!err && is_consistent(&ld->e) && is_enabled(&ld->e))
+	if (!err && is_wanted(ld))
 		err = keep_bitmap(ld);
 	else if (!err)
 		ld->b->others += is_consistent(&ld->e);
@@ -327,37 +338,51 @@ static int load_directory(struct load *ld)
 	return err;
 }
 
+static int load(struct load *ld)
+{
+	int err;
+
+	*ld->why = "out of memory";
+	err = read_extension(ld);
+	if (err)
+		return err;
+	ld->dir = kvmalloc(ld->ext.directory_size, GFP_KERNEL | __GFP_NOWARN);
+	if (!ld->dir)
+		return -ENOMEM;
+	err = load_directory(ld);
+	kvfree(ld->dir);
+	return err;
+}
+
 int qcow2_bitmaps_load(struct qcow2_dirty_bitmaps *b, const char *name,
 		       struct qcow2_alloc *alloc, const char **why)
 {
-	struct load ld = { .b = b, .why = why };
+	struct load ld = { .b = b, .last = &b->first, .why = why };
 	int err;
 
-	*why = "out of memory";
 	b->name = name;
 	b->alloc = alloc;
-	b->last = &b->first;
-	if (!qcow2_header_has_bitmaps(alloc->h))
-		return 0;
-	err = read_extension(&ld);
-	if (err)
-		return err;
-	ld.dir = kvmalloc(ld.ext.directory_size, GFP_KERNEL | __GFP_NOWARN);
-	if (!ld.dir)
-		return -ENOMEM;
-	err = load_directory(&ld);
-	kvfree(ld.dir);
+	err = qcow2_header_has_bitmaps(alloc->h) ? load(&ld) : 0;
+	b->last = ld.last;
 	return err;
+}
+
+static void free_list(struct qcow2_dirty_bitmap *bm)
+{
+	while (bm) {
+		struct qcow2_dirty_bitmap *next = bm->next;
+
+		free_bitmap(bm);
+		bm = next;
+	}
 }
 
 void qcow2_bitmaps_free(struct qcow2_dirty_bitmaps *b)
 {
-	struct qcow2_dirty_bitmap *bm;
-
-	while ((bm = b->first)) {
-		b->first = bm->next;
-		free_bitmap(bm);
-	}
+	free_list(b->first);
+	free_list(b->disabled);
+	b->first = NULL;
+	b->disabled = NULL;
 }
 
 /* --- while it is written ------------------------------------------------------------------- */
@@ -433,6 +458,8 @@ void qcow2_bitmaps_set(struct qcow2_dirty_bitmaps *b, u64 off, u64 len)
 	u64 end;
 
 	for (bm = b->first; bm; bm = bm->next) {
+		if (!(bm->flags & QCOW2_BITMAP_AUTO))
+			continue;
 		end = qcow2_bitmap_bits(off + len, bm->granularity_bits);
 		set_bits(b, bm, off >> bm->granularity_bits, min(end, bm->nr_bits));
 	}
@@ -483,18 +510,54 @@ static int prepare_one(struct qcow2_dirty_bitmaps *b, struct qcow2_dirty_bitmap 
 	return err;
 }
 
+static int load_disabled(struct qcow2_dirty_bitmaps *b, const char **why)
+{
+	struct load ld = { .b = b, .last = &b->disabled, .disabled = true, .why = why };
+	u64 bytes = b->bytes;
+	int err;
+
+	if (!b->others || b->disabled)
+		return 0;
+	err = load(&ld);
+	if (err) {
+		free_list(b->disabled);
+		b->disabled = NULL;
+		b->bytes = bytes;
+	}
+	return err;
+}
+
 int qcow2_bitmaps_prepare_resize(struct qcow2_dirty_bitmaps *b, u64 size, const char **why)
+{
+	struct qcow2_dirty_bitmap *bm;
+	int err = size == b->alloc->h->size ? 0 : load_disabled(b, why);
+
+	for (bm = b->first; bm && !err; bm = bm->next)
+		err = prepare_one(b, bm, size, why);
+	for (bm = b->disabled; bm && !err; bm = bm->next)
+		err = prepare_one(b, bm, size, why);
+	return err;
+}
+
+int qcow2_bitmaps_begin_resize(struct qcow2_dirty_bitmaps *b)
 {
 	struct qcow2_dirty_bitmap *bm;
 	int err = 0;
 
-	if (b->others && size != b->alloc->h->size) {
-		*why = "a disabled bitmap would not fit the size: see qemu-img bitmap --remove";
-		return -EOPNOTSUPP;
-	}
-	for (bm = b->first; bm && !err; bm = bm->next)
-		err = prepare_one(b, bm, size, why);
-	return err;
+	if (!b->disabled)
+		return 0;
+	for (bm = b->disabled; bm && !err; bm = bm->next)
+		err = write_entry(b, bm, QCOW2_BITMAP_IN_USE);
+	err = err ?: qcow2_commit_sync(b->alloc->commit);
+	if (err)
+		return err;
+	*b->last = b->disabled;
+	while (*b->last)
+		b->last = &(*b->last)->next;
+	b->disabled = NULL;
+	b->others = 0;
+	b->in_use = true;
+	return 0;
 }
 
 /* What was there, in more room. Nobody knows what the table's clusters hold behind its end. */

@@ -19,7 +19,9 @@
  * that nothing else needs to be freed.
  *
  * Bitmaps that are disabled or IN_USE are left alone. So are all of an image without the
- * autoclear bit: somebody wrote to it who knows none.
+ * autoclear bit: somebody wrote to it who knows none. But for another size of the disk a disabled
+ * one needs another table: from there on it is in memory like the others, and no request sets
+ * its bits.
  */
 #ifndef _QCOW2_BITMAP_H
 #define _QCOW2_BITMAP_H
@@ -31,7 +33,7 @@
  * @next: in the list.
  * @name: for log lines.
  * @entry_off: where its directory entry is, bytes.
- * @flags: of that, without IN_USE.
+ * @flags: of that, without IN_USE. Without AUTO it is disabled.
  * @granularity_bits: log2 of the bytes that a bit stands for.
  * @nr_bits: for the disk as it is.
  * @nr: entries of the table for these.
@@ -67,7 +69,8 @@ struct qcow2_dirty_bitmap {
  * @first: of those that are kept true; NULL: there are none.
  * @last: where the next one is linked.
  * @bytes: of memory for their bits.
- * @others: consistent ones that are disabled.
+ * @disabled: those of which the next size would be another; on disk they are what they were.
+ * @others: consistent ones that are disabled, and in no list.
  * @in_use: those in the list say so on disk. Under the lock of who calls qcow2_bitmaps_begin().
  */
 struct qcow2_dirty_bitmaps {
@@ -75,6 +78,7 @@ struct qcow2_dirty_bitmaps {
 	struct qcow2_alloc *alloc;
 	struct qcow2_dirty_bitmap *first;
 	struct qcow2_dirty_bitmap **last;
+	struct qcow2_dirty_bitmap *disabled;
 	u64 bytes;
 	u32 others;
 	bool in_use;
@@ -119,15 +123,22 @@ static inline void qcow2_bitmaps_mark(struct qcow2_dirty_bitmaps *b, u64 off, u6
  * qcow2_bitmaps_prepare_resize() - get ready for another size of the disk
  * @size: bytes.  @why: (out) a sentence, constant, on error.
  * No bit changes yet, and it may come to nothing. One at a time. Context: may sleep.
- * Return: 0; -ENOMEM; -EOPNOTSUPP a bitmap is disabled, and so on disk only, or a table does not
- * fit into its clusters any more.
+ * Disabled bitmaps are read. Return: 0; -ENOMEM; -EOPNOTSUPP a table does not fit into its
+ * clusters any more; or an errno of the file.
  */
 int qcow2_bitmaps_prepare_resize(struct qcow2_dirty_bitmaps *b, u64 size, const char **why);
 
 /**
+ * qcow2_bitmaps_begin_resize() - before the image gets the size that was prepared for
+ * After qcow2_bitmaps_begin(). Without requests. Context: may sleep.
+ * Return: 0: disabled bitmaps say IN_USE on disk as well, durably; or an errno.
+ */
+int qcow2_bitmaps_begin_resize(struct qcow2_dirty_bitmaps *b);
+
+/**
  * qcow2_bitmaps_resize() - the disk has the size that was prepared for
  * Bits for what is new are clear: writes to it set them. Without requests, and after
- * qcow2_bitmaps_begin(): what is on disk has the old size, which is fine as long as it says
+ * qcow2_bitmaps_begin_resize(): what is on disk has the old size, which is fine as long as it says
  * IN_USE. Context: may sleep.
  */
 void qcow2_bitmaps_resize(struct qcow2_dirty_bitmaps *b, u64 size);

@@ -236,7 +236,10 @@ int qcow2_file_reserve(struct qcow2_file *f, u64 off, u64 len);
  */
 bool qcow2_file_is_hole(const struct qcow2_file *f, u64 off, u64 len);
 
-/** qcow2_file_truncate() - cut a regular file, or let it grow by a hole. May sleep. Return: 0 or errno. */
+/**
+ * qcow2_file_truncate() - cut a regular file, or let it grow by a hole
+ * Context: may sleep. Return: 0 or an errno.
+ */
 int qcow2_file_truncate(struct qcow2_file *f, u64 size);
 
 /** qcow2_file_regular() - is it a regular file, not a block device? */

@@ -92,8 +92,8 @@ static int drop_clusters(struct resize *r, u64 start, u64 nr)
 }
 
 /*
- * A data file is as long as the disk; what it held behind that was nobody's. A device must be zeroed,
- * if it has to read as the disk does.
+ * A data file is as long as the disk; what it held behind that was nobody's. A device must be
+ * zeroed, if it has to read as the disk does.
  */
 static int extend_data_file(struct resize *r)
 {
@@ -257,7 +257,7 @@ static int clear_table(struct resize *r, u32 l1_idx)
 	struct qcow2_header *h = &r->c.l->h;
 	u64 reach = 1ULL << (h->l2_bits + h->cluster_bits), base = l1_idx * reach;
 	u64 off, l2_off;
-	bool change = false, needed = true;
+	bool change, needed = true;
 	u32 i = 0;
 	int err = qcow2_change_load_l2(&r->c, r->c.l1[l1_idx], &l2_off);
 
@@ -267,6 +267,8 @@ static int clear_table(struct resize *r, u32 l1_idx)
 	}
 	if (!needed)
 		return 0;
+	/* One that maps nothing goes, too, or the smaller L1 table would forget it. */
+	change = l2_off && !r->grows && base >= r->from;
 	if (base < r->from)
 		i = (r->from - base) >> h->cluster_bits;
 	for (; i < qcow2_change_l2_entries(&r->c) && !err; i++) {
@@ -306,14 +308,17 @@ static int check(struct qcow2_layer *l, u64 size, const char **why)
 {
 	struct qcow2_header *h = &l->h;
 
-	*why = "an L1 table for a disk of this size would be larger than 32 MiB; with larger clusters a larger disk is possible: see qemu-img convert -o cluster_size";
+	*why =
+		"its L1 table would be larger than 32 MiB: see qemu-img convert -o cluster_size";
 	if (size > LLONG_MAX || qcow2_map_l1_needed(h, size) > QCOW2_MAX_L1_BYTES / sizeof(__be64))
 		return -EFBIG;
-	*why = "the data file is a block device that is smaller than that; make it larger first";
+	*why =
+		"the data file is a block device that is smaller than that; make it larger first";
 	if (!qcow2_file_regular(l->data) && qcow2_layer_has_data_file(l) &&
 	    size > qcow2_file_size(l->data))
 		return -ENOSPC;
-	*why = "the image has snapshots, and is of version 2, where they need not know their size; delete them, or see qemu-img amend -o compat=1.1";
+	*why =
+		"snapshots of version 2 have no size: delete them, or qemu-img amend -o compat=1.1";
 	if (h->nb_snapshots && h->version < 3)
 		return -EOPNOTSUPP;
 	return qcow2_snapshots_have_size(l, why) ?:
@@ -367,7 +372,8 @@ int qcow2_resize(struct qcow2_shadow *s, struct qcow2_io_target *t, u64 size, co
 	if (err)
 		return err;
 	*why = "writing has stopped";
-	err = qcow2_layer_begin_writing(l) ?: qcow2_change_begin(&r.c, s, l, why);
+	err = qcow2_layer_begin_writing(l) ?: qcow2_bitmaps_begin_resize(&l->bitmaps) ?:
+	      qcow2_change_begin(&r.c, s, l, why);
 	if (err)
 		return err;
 	find_range(&r, size);
@@ -380,7 +386,8 @@ int qcow2_resize(struct qcow2_shadow *s, struct qcow2_io_target *t, u64 size, co
 	if (err == -EOPNOTSUPP && qcow2_layer_has_data_file(l))
 		*why = "the data file is a block device that cannot be zeroed";
 	else if (err == -EOPNOTSUPP)
-		*why = "the backing file is larger than the disk, and would show: version 2 has no entries for zeros; see qemu-img amend -o compat=1.1";
+		*why =
+			"a longer backing file would show: see qemu-img amend -o compat=1.1";
 	return err;
 }
 
@@ -389,7 +396,8 @@ int qcow2_resize_raw(struct qcow2_io_target *t, u64 size, const char **why)
 	struct qcow2_layer *l = t->chain.layers[0];
 	int err;
 
-	*why = "the image is a block device of another size; give that the size of the disk first";
+	*why =
+		"the image is a block device of another size; give that the size of the disk first";
 	if (!qcow2_file_regular(&l->file) && qcow2_file_size(&l->file) != size)
 		return -EOPNOTSUPP;
 	*why = "the image file cannot get this size";

@@ -6,8 +6,8 @@
  * was there is nobody's: the rest of the last cluster, of whatever kind that is, VM state of a
  * snapshot that was applied, and the backing file, where that is longer. Entries behind
  * the end go, or become zero entries. Zeros for what remains of the last cluster are written
- * while that is behind the end: a crash shows them to nobody. An external data file gets the size of
- * the disk.
+ * while that is behind the end: a crash shows them to nobody. An external data file gets the
+ * size of the disk.
  *
  * A smaller disk loses all entries behind its new end. What remains of its last cluster stays as
  * it is, for the old state needs it until the switch.

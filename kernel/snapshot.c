@@ -186,7 +186,8 @@ int qcow2_snapshots_have_size(struct qcow2_layer *l, const char **why)
 
 	if (err)
 		return err;
-	*why = "a snapshot does not say how large its disk is, and would seem to get another size; delete it first";
+	*why =
+		"a snapshot does not say how large its disk is: delete it first";
 	for_each_entry(&e, &t, i)
 		if (!has_disk_size(&e))
 			err = -EOPNOTSUPP;
@@ -458,7 +459,8 @@ int qcow2_snapshot_apply(struct qcow2_shadow *s, struct qcow2_layer *l, const ch
 	err = begin_or_end(&c, err, why);
 	if (err)
 		return err;
-	err = get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
+	err = qcow2_bitmaps_begin_resize(&l->bitmaps) ?:
+	      get_memory(&c, max(l->h.l1_size, snapshot.l1_size), l->h.l1_size) ?:
 	      read_l1(&c, t->l1, snapshot.l1_table_offset, snapshot.l1_size) ?:
 	      read_l1(&c, c.other, l->h.l1_table_offset, l->h.l1_size);
 	t->roots.size = snapshot.disk_size;

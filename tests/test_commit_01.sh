@@ -159,7 +159,7 @@ refusals() {
 	qemu-img create -q -f qcow2 -o compat=0.10 -b below -F raw short 4M
 	qemu-img create -q -f qcow2 -b short -F qcow2 long 6M
 	refuse "a backing file that cannot grow" 2 \
-		'short: it has 4194304 bytes, the disk 6291456, and cannot be made as large: .*version 2' \
+		'short: it has 4194304 bytes, the disk 6291456, and cannot be made as large: .*would show: see qemu-img amend' \
 		qcow2ctl commit long
 	other=$(qcow2ctl attach -r base)
 	refuse "a backing file that another device has" 2 "it is a layer of $other, too" qcow2ctl commit overlay

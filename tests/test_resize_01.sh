@@ -153,7 +153,7 @@ refusals() {
 	refuse "a size below nothing" 1 "unrecognized option|invalid option" qcow2ctl resize "$device" -1G
 	refuse "more than 64 bits" 1 "SIZE '17000000T'" qcow2ctl resize "$device" 17000000T
 	refuse "more than a disk has" 2 "too large for a disk" qcow2ctl resize "$device" +8388608T
-	refuse "more than the L1 table maps" 2 "larger than 32 MiB; with larger clusters" \
+	refuse "more than the L1 table maps" 2 "larger than 32 MiB: see" \
 		qcow2ctl resize "$device" 1T
 	refuse "smaller, without --shrink" 2 "it has 8388608 bytes, and would lose what lies behind 4194304; --shrink" \
 		qcow2ctl resize "$device" 4M
@@ -172,13 +172,13 @@ refusals() {
 
 	qemu-img create -q -f qcow2 -o compat=0.10 "$old" 8M && qemu-img snapshot -c one "$old"
 	device=$(qcow2ctl attach "$old")
-	refuse "version 2, with a snapshot" 2 "of version 2, where they need not know their size" \
+	refuse "version 2, with a snapshot" 2 "snapshots of version 2 have no size" \
 		qcow2ctl resize "$device" 9M
 	qcow2ctl detach "$device"
 	head -c 8M /dev/zero | tr '\0' X >"$test_dir/long.raw"
 	qemu-img create -q -f qcow2 -o compat=0.10 -b "$test_dir/long.raw" -F raw "$old" 2097664
 	device=$(qcow2ctl attach "$old")
-	refuse "version 2, over a backing file that is longer" 2 "version 2 has no entries for zeros" \
+	refuse "version 2, over a backing file that is longer" 2 "would show: see qemu-img amend" \
 		qcow2ctl resize "$device" 4M
 	qemu-img convert -O raw "$old" "$model" 2>/dev/null || cp "$device" "$model"
 	check "but within the last cluster" resize "$device" +512

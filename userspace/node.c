@@ -485,9 +485,12 @@ static uint64_t sysfs_number(int index, const char *part, const char *name)
 static bool part_ends_before(int index, const char *part, void *data)
 {
 	struct end *end = data;
+	uint64_t last;
 
-	if (!part || (sysfs_number(index, part, "start") + sysfs_number(index, part, "size")) * 512 <=
-		     end->size)
+	if (!part)
+		return true;
+	last = sysfs_number(index, part, "start") + sysfs_number(index, part, "size");
+	if (last * 512 <= end->size)
 		return true;
 	snprintf(end->part, QCOW2_NODE_NAME_LEN, "%s", part);
 	return false;

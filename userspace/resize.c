@@ -35,8 +35,9 @@ static int parse_size(struct resize *r, const char *text)
 					 text);
 	if (r->size % SECTOR)
 		return qcow2_error_usage("resize",
-					 "SIZE '%s': a disk has sectors of %d bytes; %" PRIu64 " is a multiple",
-					 text, SECTOR, r->size - r->size % SECTOR + SECTOR);
+					 "SIZE '%s': a disk has sectors of %d bytes; %llu is a multiple",
+					 text, SECTOR,
+					 (unsigned long long)r->size / SECTOR * SECTOR + SECTOR);
 	return 0;
 }
 
@@ -50,14 +51,16 @@ static int find_size(const struct resize *r, const struct qcow2_nl_device *devic
 	*size = r->size;
 	if (r->relative && r->size > INT64_MAX - device->size)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
-				       "it has %" PRIu64 " bytes; with %" PRIu64 " more it would be too large for a disk",
-				       device->size, r->size);
+				       "it has %llu bytes; with %llu more it would be too large for a disk",
+				       (unsigned long long)device->size,
+				       (unsigned long long)r->size);
 	if (r->relative)
 		*size += device->size;
 	if (*size < device->size && !(r->flags & QCOW2BLK_F_SHRINK))
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
-				       "it has %" PRIu64 " bytes, and would lose what lies behind %" PRIu64 "; --shrink does that all the same",
-				       device->size, *size);
+				       "it has %llu bytes, and would lose what lies behind %llu; --shrink does that all the same",
+				       (unsigned long long)device->size,
+				       (unsigned long long)*size);
 	return 0;
 }
 
@@ -84,8 +87,8 @@ static int change(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flags,
 				"fuser or lsof names the process");
 	else if (error == ENOTEMPTY && qcow2_node_part_behind(index, size, part))
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
-				"the partition /dev/%s reaches behind %" PRIu64 "; delete it, or make it smaller, first",
-				part, size);
+				"the partition /dev/%s reaches behind %llu; delete it, or make it smaller, first",
+				part, (unsigned long long)size);
 	return ret;
 }
 

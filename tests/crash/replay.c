@@ -277,11 +277,34 @@ static void choose(struct replay *r, size_t count, enum choice choice, uint64_t 
 	}
 }
 
+static uint64_t size_after(const struct log_op *op, uint64_t size)
+{
+	uint64_t end = op->off + op->len;
+
+	if (op->type == LOG_TRUNCATE)
+		return op->off;
+	if (is_write(op) || (op->type == LOG_ALLOCATE && !(op->arg & FALLOC_FL_KEEP_SIZE)))
+		return end > size ? end : size;
+	return size;
+}
+
+/* What is certain of the image goes beyond the base, which ends where the data file's does not. */
+static uint64_t certain_size(const struct replay *r, size_t point)
+{
+	uint64_t size = r->base.size;
+
+	for (size_t i = r->base_at; i < point; i++) {
+		if (r->durable[i] < point && !r->log->ops[i].data_file)
+			size = size_after(r->log->ops + i, size);
+	}
+	return size;
+}
+
 /* The end of a regular file, moved back to somewhere between what is certain and what was last. */
-static bool cut(struct replay *r, size_t count, uint64_t *random)
+static bool cut(struct replay *r, size_t point, size_t count, uint64_t *random)
 {
 	const struct log_op *op = &r->log->ops[r->optional[rig_random(random) % count]];
-	uint64_t least = r->base.size, to = percent(random, 50) ? op->off : op->off + op->len;
+	uint64_t least = certain_size(r, point), to = percent(random, 50) ? op->off : op->off + op->len;
 
 	if (r->log->flags & LOG_BLOCK_DEVICE || r->state.size <= least || op->data_file)
 		return false;
@@ -315,7 +338,7 @@ bool replay_sample(struct replay *r, size_t point, uint64_t *random)
 		}
 		used += replay_changes(&r->log->ops[i]);
 	}
-	is_cut = percent(random, 33) && cut(r, count, random);
+	is_cut = percent(random, 33) && cut(r, point, count, random);
 	snprintf(r->words, sizeof(r->words), "%s: %zu of %zu that are not durable, %zu of them torn%s",
 		 choice_names[choice], used, count, torn, is_cut ? ", the end of the file cut" : "");
 	return true;

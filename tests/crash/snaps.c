@@ -35,10 +35,10 @@ static struct snap *add(struct snaps *s, const char *name)
 	return snap;
 }
 
-static uint32_t *read_ids(const struct snaps *s, const struct image *img, const struct base *base,
+static uint32_t *read_ids(const struct image *img, const struct base *base,
 			  const struct check_snapshot *found)
 {
-	uint32_t *ids = calloc(s->sectors + 1, sizeof(*ids));
+	uint32_t *ids = calloc(found->header.size / SECTOR + 1, sizeof(*ids));
 
 	if (!ids)
 		die("no memory");
@@ -54,7 +54,7 @@ static bool is_right(struct snaps *s, const struct snap *snap, struct journal *j
 	if (!snap->create)
 		return true;
 	journal_move_to_read(journal, snap->create->start, snap->create->done);
-	for (uint64_t lba = 0; lba < s->sectors; lba++) {
+	for (uint64_t lba = 0; lba < snap->sectors; lba++) {
 		const char *word = journal_judge(journal, lba, snap->ids[lba]);
 
 		if (word)
@@ -72,7 +72,7 @@ static bool holds_the_same(struct snaps *s, struct snap *snap, uint32_t *ids,
 		snap->ids = ids;
 		return is_right(s, snap, journal);
 	}
-	for (uint64_t lba = 0; lba < s->sectors; lba++) {
+	for (uint64_t lba = 0; lba < snap->sectors; lba++) {
 		if (contents[ids[lba]].hash != contents[snap->ids[lba]].hash) {
 			free(ids);
 			return wrong(s, "SNAPSHOT %s: CHANGED, sector %llu", snap->name,
@@ -87,9 +87,13 @@ static bool judge_one(struct snaps *s, struct snap *snap, struct journal *journa
 		      const struct image *img, const struct base *base,
 		      const struct check_snapshot *found)
 {
-	if (found->header.size / SECTOR != s->sectors)
+	uint64_t sectors = found->header.size / SECTOR;
+
+	if (!snap->ids)
+		snap->sectors = snap->create ? s->sectors : sectors;
+	if (sectors != snap->sectors)
 		return wrong(s, "SNAPSHOT %s: SIZE", snap->name);
-	return holds_the_same(s, snap, read_ids(s, img, base, found), journal);
+	return holds_the_same(s, snap, read_ids(img, base, found), journal);
 }
 
 /* --- the start ------------------------------------------------------------------------------ */

@@ -16,12 +16,14 @@
 /**
  * struct snap - a snapshot that there is, or was, or may be
  * @create, @destroy: operations of the workload, or NULL.
+ * @sectors: of its disk; one of before may have another size.
  * @ids: what it holds; NULL as long as no state had it.
  */
 struct snap {
 	char name[32];
 	const struct entry *create;
 	const struct entry *destroy;
+	uint64_t sectors;
 	uint32_t *ids;
 };
 

@@ -387,8 +387,8 @@ const struct row bad_rows[] = {
 	      "bitmap directory entry's length reaches past the end of the directory",
 	      AT(B_DIR_2 + 18, 2, 64)),
 	BAD_B("name-1024", NAME_SIZE, AT(B_DIR_2 + 18, 2, 1024), AT(B_EXT + 8, 8, 32 + 1048)),
-	BAD_B("extra-data", "bitmap's extra_data_size is not 0: "
-	      "what keeps the bitmap true is not known; attach read-only",
+	BAD_B("extra-data",
+	      "bitmap's extra_data_size is not 0: what keeps the bitmap true is not known; attach read-only",
 	      AT(B_DIR + 20, 4, 8), AT(B_EXT, 4, 1), AT(B_EXT + 8, 8, 40)),
 	BAD_B("extra-data-max",
 	      "bitmap directory entry's length reaches past the end of the directory",

@@ -219,6 +219,7 @@ static void check_file(struct worker *w, const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	off_t len = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
 	u8 *after = malloc(len + 1);
+	const struct owned_image was = { w->current->data, w->current->len, w->session.grown };
 	const char *why;
 	char line[256];
 	u64 at = len;
@@ -226,7 +227,7 @@ static void check_file(struct worker *w, const char *path)
 	if (!len || rig_pread(fd, after, len, 0))
 		die("%s: %m", path);
 	why = (size_t)len > w->current->len + MAX_GROWTH ? "the file has grown a lot" :
-	      owned_violated(w->current->data, w->current->len, after, len, &at);
+	      owned_violated(&was, after, len, &at);
 	if (why) {
 		snprintf(line, sizeof(line), "%s: %llu", why, (unsigned long long)at);
 		complain(w, line);

@@ -13,6 +13,7 @@ struct owned {
 	u64 clusters;
 	u8 *keep;	/* of each cluster: hands off */
 	u8 *table;	/* of each cluster: is one, and will be, whatever else refers to it */
+	bool grown;
 };
 
 static u64 get_be64(const struct owned *o, u64 off)
@@ -149,11 +150,16 @@ static void release_bitmaps(struct owned *o)
 	}
 }
 
-/* The refcount table's place; the bit that says corrupt; the autoclear bits, but to be cleared. */
+/*
+ * The refcount table's place; the bit that says corrupt; the autoclear bits, but to be cleared. Of a
+ * disk that has grown its size and the L1 table's.
+ */
 static bool header_may_change(const struct owned *o, size_t off, u8 from, u8 to)
 {
 	if (off >= 48 && off < 60)
 		return true;
+	if ((off >= 24 && off < 32) || (off >= 36 && off < 48))
+		return o->grown;
 	if (o->h.version < 3)
 		return false;
 	if (off == 79)
@@ -194,6 +200,22 @@ static const char *header_violated(const struct owned *o, const u8 *after, u64 *
 	return NULL;
 }
 
+static void survey(struct owned *o)
+{
+	o->clusters = (o->len + o->h.cluster_size - 1) >> o->h.cluster_bits;
+	o->keep = calloc(2, o->clusters);
+	o->table = o->keep + o->clusters;
+	keep_referenced(o);
+	release_active(o);
+	release_bitmaps(o);
+}
+
+/* A disk that grows takes its tables to other clusters. */
+static bool is_table(const struct owned *o, const struct owned *now, u64 c)
+{
+	return o->grown ? now->table[c] : o->table[c];
+}
+
 static const char *cluster_violated(const struct owned *o, const struct owned *now, u64 c)
 {
 	u64 at = c << o->h.cluster_bits;
@@ -201,38 +223,35 @@ static const char *cluster_violated(const struct owned *o, const struct owned *n
 
 	if (o->keep[c] && memcmp(o->data + at, now->data + at, len))
 		return "a cluster has changed that is not the image's to change";
-	if (o->table[c] && has_marks(now->data + at, len))
+	if (is_table(o, now, c) && has_marks(now->data + at, len))
 		return "guest data lie in a table";
-	if (o->table[c] && refcount_of(o, c) && !refcount_of(now, c))
+	if (is_table(o, now, c) && refcount_of(o, c) && !refcount_of(now, c))
 		return "a table is free";
 	return NULL;
 }
 
-const char *owned_violated(const u8 *before, size_t len, const u8 *after, size_t after_len, u64 *at)
+const char *owned_violated(const struct owned_image *before, const u8 *after, size_t len, u64 *at)
 {
-	struct owned o = { }, now = { };
+	struct owned o = { .grown = before->grown }, now = { };
 	const char *why;
 
-	*at = after_len;
-	if (after_len < len)
+	*at = len;
+	if (len < before->len)
 		return "the file has become shorter";
-	if (!parse(&o, before, len))
+	if (!parse(&o, before->data, before->len))
 		return "the header cannot be understood";
 	why = header_violated(&o, after, at);
 	if (why)
 		return why;
-	if (!parse(&now, after, after_len))
+	if (!parse(&now, after, len))
 		return "the header cannot be understood any more";
-	o.clusters = (len + o.h.cluster_size - 1) >> o.h.cluster_bits;
-	o.keep = calloc(2, o.clusters);
-	o.table = o.keep + o.clusters;
-	keep_referenced(&o);
-	release_active(&o);
-	release_bitmaps(&o);
+	survey(&o);
+	survey(&now);
 	for (u64 c = 1; c < o.clusters && !why; c++) {
 		*at = c << o.h.cluster_bits;
 		why = cluster_violated(&o, &now, c);
 	}
 	free(o.keep);
+	free(now.keep);
 	return why;
 }

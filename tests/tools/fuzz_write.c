@@ -54,6 +54,7 @@ void session_start(struct session *s, int disk, uint64_t size, uint64_t seed)
 	s->size = size;
 	s->random = seed;
 	s->failed = 0;
+	s->grown = false;
 	s->wrong[0] = '\0';
 	for (off = 0; off < followed(s); off += len) {
 		bool good;
@@ -154,6 +155,7 @@ void session_grow(struct session *s, int index)
 	uint64_t size = s->size + (1 + rig_random(&s->random) % 4096) * SECTOR;
 	static const unsigned char zeros[SECTOR];
 
+	s->grown = true;
 	if (rig_resize(index, size))
 		return;
 	for (uint64_t off = s->size; off < size; off += size - off > 65536 ? 16384 : SECTOR) {

@@ -29,6 +29,7 @@ struct session {
 	bool *known;
 	unsigned char *buf;
 	unsigned int failed;
+	bool grown;	/* or it was tried */
 	char wrong[160];
 };
 
