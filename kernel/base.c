@@ -161,6 +161,18 @@ static void restore_base(struct qcow2_device *dev)
 	base->writable = false;
 }
 
+/* Nobody writes to the base any more. */
+static void end_base(struct qcow2_device *dev)
+{
+	struct qcow2_layer *base = dev->base.chain.layers[0];
+
+	if (!qcow2_commit_stopped(&base->commit) && qcow2_layer_finish(base))
+		pr_warn("%s: layer 1 (%pD): space that was reserved could not be given back\n",
+			dev->name, base->file.filp);
+	qcow2_device_free_target(&dev->base);
+	restore_base(dev);
+}
+
 static void set_merge(struct qcow2_device *dev, struct qcow2_merge *m)
 {
 	struct qcow2_merge *old;
@@ -175,13 +187,8 @@ static void set_merge(struct qcow2_device *dev, struct qcow2_merge *m)
 static void merge_ended(void *owner, int err)
 {
 	struct qcow2_device *dev = owner;
-	struct qcow2_layer *base = dev->base.chain.layers[0];
 
-	if (!qcow2_commit_stopped(&base->commit) && qcow2_layer_finish(base))
-		pr_warn("%s: layer 1 (%pD): space that was reserved could not be given back\n",
-			dev->name, base->file.filp);
-	qcow2_device_free_target(&dev->base);
-	restore_base(dev);
+	end_base(dev);
 	qcow2_devices_lock();
 	qcow2_merge_ended(dev->merge, err);
 	dev->detaching = false;
@@ -212,40 +219,39 @@ static int grow_base(struct qcow2_device *dev, const char **why)
 	return qcow2_device_resize_top(dev, &dev->base, size, why);
 }
 
+static int start_merge(struct qcow2_device *dev, const char **why)
+{
+	struct qcow2_merge *m = qcow2_merge_create(&dev->target, &dev->base, merge_ended, dev);
+
+	*why = "out of memory";
+	if (IS_ERR(m))
+		return PTR_ERR(m);
+	set_merge(dev, m);
+	qcow2_merge_start(m);
+	return 0;
+}
+
 static int begin_merge(struct qcow2_device *dev, const char **why)
 {
 	struct qcow2_layer *top = dev->target.chain.layers[0];
 	struct qcow2_layer *base = dev->target.chain.layers[1];
-	struct qcow2_merge *m;
 	int err;
 
 	*why = "the backing file is not open for writing";
 	if (!base->file.writable)
 		return -EBADF;
 	err = qcow2_layer_make_writable(base, top->discard, top, &base_ops, why);
-	if (err)
-		goto restore;
-	*why = "out of memory";
-	err = make_base_target(dev);
-	if (err)
-		goto restore;
-	err = grow_base(dev, why);
-	if (err)
-		goto free_target;
-	*why = "out of memory";
-	m = qcow2_merge_create(&dev->target, &dev->base, merge_ended, dev);
-	if (IS_ERR(m)) {
-		err = PTR_ERR(m);
-		goto free_target;
+	if (!err) {
+		*why = "out of memory";
+		err = make_base_target(dev);
 	}
-	set_merge(dev, m);
-	qcow2_merge_start(m);
-	return 0;
-
-free_target:
-	qcow2_device_free_target(&dev->base);
-restore:
-	restore_base(dev);
+	if (err) {
+		restore_base(dev);
+		return err;
+	}
+	err = grow_base(dev, why) ?: start_merge(dev, why);
+	if (err)
+		end_base(dev);
 	return err;
 }
 
