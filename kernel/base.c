@@ -16,7 +16,7 @@ static void base_stopped(struct qcow2_layer *l, int err)
 
 static void base_bitmaps_stale(struct qcow2_layer *l, int err)
 {
-	/* They stay marked as in use, and the log says which. */
+	qcow2_device_layer_event(l, QCOW2BLK_EVENT_BITMAPS, err);
 }
 
 static const struct qcow2_layer_ops base_ops = {
@@ -166,7 +166,7 @@ static void end_base(struct qcow2_device *dev)
 {
 	struct qcow2_layer *base = dev->base.chain.layers[0];
 
-	if (!qcow2_commit_stopped(&base->commit) && qcow2_layer_finish(base))
+	if (qcow2_layer_finish(base))
 		pr_warn("%s: layer 1 (%pD): space that was reserved could not be given back\n",
 			dev->name, base->file.filp);
 	qcow2_device_free_target(&dev->base);
@@ -240,6 +240,7 @@ static int begin_merge(struct qcow2_device *dev, const char **why)
 	*why = "the backing file is not open for writing";
 	if (!base->file.writable)
 		return -EBADF;
+	base->owner = dev;
 	err = qcow2_layer_make_writable(base, top->discard, top, &base_ops, why);
 	if (!err) {
 		*why = "out of memory";

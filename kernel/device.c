@@ -81,7 +81,7 @@ static void error_work(struct work_struct *work)
 		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
 }
 
-static void layer_event(struct qcow2_layer *l, enum qcow2blk_event type, int err)
+void qcow2_device_layer_event(struct qcow2_layer *l, enum qcow2blk_event type, int err)
 {
 	struct qcow2_device *dev = l->owner;
 	const struct qcow2_event ev = { .type = type, .index = dev->index, .err = err };
@@ -95,12 +95,12 @@ static void layer_stopped(struct qcow2_layer *l, int err)
 	struct qcow2_device *dev = l->owner;
 
 	qcow2_disk_set_read_only(&dev->disk);
-	layer_event(l, QCOW2BLK_EVENT_STOPPED, err);
+	qcow2_device_layer_event(l, QCOW2BLK_EVENT_STOPPED, err);
 }
 
 static void layer_bitmaps_stale(struct qcow2_layer *l, int err)
 {
-	layer_event(l, QCOW2BLK_EVENT_BITMAPS, err);
+	qcow2_device_layer_event(l, QCOW2BLK_EVENT_BITMAPS, err);
 }
 
 static const struct qcow2_layer_ops layer_ops = {

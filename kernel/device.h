@@ -149,6 +149,13 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why);
 
 /**
+ * qcow2_device_layer_event() - tell user space of something about a layer
+ * @l: its owner is the device.
+ * Context: process, may sleep.
+ */
+void qcow2_device_layer_event(struct qcow2_layer *l, enum qcow2blk_event type, int err);
+
+/**
  * qcow2_device_resize_top() - give the top layer of a chain of a device another size
  * @dev: claimed.
  * @t: its target, or its base, whose top is writable.

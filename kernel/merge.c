@@ -435,7 +435,7 @@ static void show_progress(struct qcow2_merge *m, unsigned int pass, u64 off)
 	spin_unlock(&m->lock);
 }
 
-static void begin_pass(struct qcow2_merge *m)
+static void nothing_left(struct qcow2_merge *m)
 {
 	spin_lock(&m->lock);
 	m->progress.left = 0;
@@ -448,7 +448,7 @@ static int merge_pass(struct qcow2_merge *m, unsigned int pass)
 	u64 off = 0;
 	int err;
 
-	begin_pass(m);
+	nothing_left(m);
 	err = find_next(m, &off);
 	while (!err && off < l->size && !READ_ONCE(m->stop)) {
 		err = merge_batch(m, &off) ?: find_next(m, &off);
@@ -469,6 +469,9 @@ static int merge(struct qcow2_merge *m)
 		if (!m->progress.left)
 			break;
 	}
+	/* Stopped, after the first one, which finds what there was. */
+	if (pass == 1)
+		nothing_left(m);
 	if (!err)
 		err = qcow2_commit_wait(&l->commit);
 	if (!err && l->discard)

@@ -225,6 +225,18 @@ merged() {	# OVERLAY-SIZE
 	whole && [ "$(flags "$image" off)" = "" ] && [ -z "$(dirty "$image" off)" ]
 }
 
+# Likewise of what is merged into.
+merged_full() {
+	local image=$store/image.qcow2 overlay=$test_dir/overlay.qcow2 said=$test_dir/said
+	create cluster_size=4096 32M && qemu-img bitmap --add -g 512 "$image" one || return
+	qemu-img create -q -f qcow2 -b "$image" -F qcow2 "$overlay" &&
+		device=$(qcow2ctl attach --no-partscan --allow-backing "$overlay") || return
+	dd if=/dev/urandom of="$device" bs=1M count=16 oflag=direct status=none || return
+	[ "$(hear "${device#/dev/qcow}" qcow2ctl commit "$device" 2>"$said")" = '6 1 28' ] &&
+		grep -q 'No space left on device; the disk is as it was' "$said" || { cat "$said"; return 1; }
+	[ "$(flags "$image" one)" = in-use,auto ] && qcow2ctl detach "$device" && whole
+}
+
 check "in use while it is written" in_use
 check "clusters of 512 bytes, bits for 512 bytes" scenario cluster_size=512 $(((7 << 20) + 1536)) 512 4096
 check "no bitmaps without the autoclear bit" ignored
@@ -238,6 +250,8 @@ mkdir "$store"
 mount -t tmpfs -o size=8M none "$store" || exit 1
 at_exit "qcow2ctl detach --all; umount $store"
 check "no room" full
+rm "$store"/*
+check "no room for what is merged" merged_full
 if [ "${VM_KERNEL:-}" = uml ]; then
 	check "clusters of 4 KiB" scenario cluster_size=4096 20M 512 1048576
 	check "clusters of 64 KiB" scenario cluster_size=65536 $(((20 << 20) + 512)) 4096 65536

@@ -96,12 +96,12 @@ fill() {	# DEVICE
 }
 
 # A file system that is worked on while it is merged, again and again.
-while_written() {	# BASE-OPTIONS OVERLAY-OPTIONS
+while_written() {	# BASE-OPTIONS OVERLAY-OPTIONS OVERLAY-SIZE
 	local dir=$test_dir/written mnt=$test_dir/mnt device pid times=0
 	rm -rf "$dir" && mkdir -p "$dir" "$mnt" && cd "$dir" || return
 	qemu-img create -q -f qcow2 -o "$1" base 64M
 	device=$(qcow2ctl attach base) && mkfs.ext4 -q "$device" && qcow2ctl detach base || return
-	qemu-img create -q -f qcow2 -o "$2" -b base -F qcow2 overlay
+	qemu-img create -q -f qcow2 -o "$2" -b base -F qcow2 overlay "$3"
 	device=$(qcow2ctl attach overlay) && mount -o discard "$device" "$mnt" && mkdir "$mnt/files" || return
 	"$fsx" --ops "$fsx_ops" --files 3 --size 3000000 "$mnt/files" >"$dir/fsx.log" 2>&1 &
 	pid=$!
@@ -125,10 +125,10 @@ interrupted() {
 	qemu-io -f qcow2 -c 'write -q -P 1 0 48M' -c 'write -q -P 2 48M 40M' overlay
 	for device in overlay attached; do
 		[ "$device" = overlay ] || device=$(qcow2ctl attach overlay) || return
-		qcow2ctl commit "$device" 2>said &
+		# So it is there when the commit begins; before it is blocked it would be lost.
+		env --block-signal=INT qcow2ctl commit "$device" 2>said &
 		pid=$!
-		# Before signals are blocked one just ends it.
-		until grep -q 'SigBlk:.*fff' "/proc/$pid/status" 2>/dev/null; do
+		until grep -q 'SigBlk:.*[2367abef]$' "/proc/$pid/status" 2>/dev/null; do
 			kill -0 "$pid" 2>/dev/null || break
 			sleep 0.01
 		done
@@ -204,9 +204,9 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	check "encrypted" commit_attached encrypt.format=aes,encrypt.key-secret=key \
 		encrypt.format=aes,encrypt.key-secret=key --key-file=0=key --key-file=1=key
 fi
-check "while a file system is worked on" while_written compat=1.1 compat=1.1
+check "while a file system is worked on" while_written compat=1.1 compat=1.1 64M
 if [ "${VM_KERNEL:-}" = uml ]; then
-	check "likewise, other clusters" while_written cluster_size=4096 extended_l2=on
+	check "likewise, other clusters, a base that is too short" while_written cluster_size=4096 extended_l2=on 80M
 fi
 check "interrupted" interrupted
 refusals

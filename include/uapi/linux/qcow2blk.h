@@ -399,7 +399,8 @@ enum qcow2blk_iv {
  * @QCOW2BLK_EVENT_STOPPED: writing has stopped for good, see QCOW2BLK_F_STOPPED;
  *	QCOW2BLK_A_ERRNO. Once for each device.
  * @QCOW2BLK_EVENT_BITMAPS: some persistent bitmap could not be stored: it stays marked as in
- *	use, so nobody takes it for true; QCOW2BLK_A_ERRNO. While a device is detached, once.
+ *	use, so nobody takes it for true; QCOW2BLK_A_ERRNO. While a device is detached, once;
+ *	and at the end of a COMMIT, of a bitmap of the backing file.
  * @QCOW2BLK_EVENT_RESIZED: the disk has another size, QCOW2BLK_A_SIZE.
  */
 enum qcow2blk_event {
