@@ -232,8 +232,8 @@ merged_full() {
 	qemu-img create -q -f qcow2 -b "$image" -F qcow2 "$overlay" &&
 		device=$(qcow2ctl attach --no-partscan --allow-backing "$overlay") || return
 	dd if=/dev/urandom of="$device" bs=1M count=16 oflag=direct status=none || return
-	[ "$(hear "${device#/dev/qcow}" qcow2ctl commit "$device" 2>"$said")" = '6 1 28' ] &&
-		grep -q 'No space left on device; the disk is as it was' "$said" || { cat "$said"; return 1; }
+	[ "$(hear "${device#/dev/qcow}" qcow2ctl commit "$device" 2>"$said")" = '6 1 28' ] || return
+	grep -q 'No space left on device; the disk is as it was' "$said" || { cat "$said"; return 1; }
 	[ "$(flags "$image" one)" = in-use,auto ] && qcow2ctl detach "$device" && whole
 }
 

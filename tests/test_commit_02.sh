@@ -37,6 +37,9 @@ whole() {
 	esac
 }
 
+# Is it what the disk was?
+same() { qemu-img compare -q -f qcow2 -F raw "$1" "$test_dir/before"; }
+
 # One trial: FILE, base or overlay, is the one that fails. Status 9: the fault was not met.
 trial() {	# FILE KIND N [ERRNO [MORE]]
 	local other=base device status said=$test_dir/said met
@@ -63,11 +66,15 @@ trial() {	# FILE KIND N [ERRNO [MORE]]
 		grep -qE 'the disk is as it was|cannot be read|cannot read|cannot be made as large' "$said" || { cat "$said"; return 1; }
 		qcow2ctl detach "$device" 2>"$said" || qcow2ctl detach --force "$device" || return
 	fi
-	whole "$base" && whole "$overlay" && qemu-img compare -q -f qcow2 -F raw "$overlay" "$test_dir/before" ||
-		{ echo "$*: status $status"; return 1; }
+	if ! whole "$base" || ! whole "$overlay" || ! same "$overlay"; then
+		echo "$*: status $status"
+		return 1
+	fi
 	# What is left is merged now.
-	qcow2ctl commit --allow-backing "$overlay" && whole "$base" && whole "$overlay" &&
-		qemu-img compare -q -f qcow2 -F raw "$base" "$test_dir/before" || { echo "$*: again"; return 1; }
+	if ! qcow2ctl commit --allow-backing "$overlay" || ! whole "$base" || ! whole "$overlay" || ! same "$base"; then
+		echo "$*: again"
+		return 1
+	fi
 	umount "$store" || return
 	[ "$met" -gt 0 ] || return 9
 }

@@ -361,8 +361,9 @@ static int stop(const char *name, struct qcow2_error *err)
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = {
-		QCOW2_TEMPORARY_BACKING,
-		QCOW2_TEMPORARY_KEY,
+		QCOW2_TEMPORARY_OPTION_DIR,
+		QCOW2_TEMPORARY_OPTION_ALLOW,
+		QCOW2_TEMPORARY_OPTION_KEY,
 		{ "stop", no_argument, NULL, 's' },
 		{ }
 	};

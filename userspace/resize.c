@@ -132,8 +132,9 @@ static int resize(const struct resize *r, const char *name,
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = {
-		QCOW2_TEMPORARY_BACKING,
-		QCOW2_TEMPORARY_KEY,
+		QCOW2_TEMPORARY_OPTION_DIR,
+		QCOW2_TEMPORARY_OPTION_ALLOW,
+		QCOW2_TEMPORARY_OPTION_KEY,
 		{ "shrink", no_argument, NULL, 's' },
 		{ }
 	};

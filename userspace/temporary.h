@@ -31,21 +31,22 @@ enum {
 	QCOW2_TEMPORARY_KEY_FILE,
 };
 
-/* For getopt_long(), where backing files are needed. */
-#define QCOW2_TEMPORARY_BACKING							\
-	{ "backing-dir", required_argument, NULL, QCOW2_TEMPORARY_BACKING_DIR },	\
+/* For getopt_long(); those of backing files where the command needs these. */
+#define QCOW2_TEMPORARY_OPTION_DIR						\
+	{ "backing-dir", required_argument, NULL, QCOW2_TEMPORARY_BACKING_DIR }
+#define QCOW2_TEMPORARY_OPTION_ALLOW						\
 	{ "allow-backing", no_argument, NULL, QCOW2_TEMPORARY_ALLOW_BACKING }
-#define QCOW2_TEMPORARY_KEY							\
+#define QCOW2_TEMPORARY_OPTION_KEY						\
 	{ "key-file", required_argument, NULL, QCOW2_TEMPORARY_KEY_FILE }
 
 /* For --help. */
 #define QCOW2_TEMPORARY_BACKING_HELP						\
-		"  --backing-dir DIR        for an IMAGE that is not attached: backing files may lie\n" \
-		"                           below DIR, too; may be given several times\n"	\
-		"  --allow-backing          likewise: anywhere\n"
+	"  --backing-dir DIR        for an IMAGE that is not attached: backing files may lie\n"	\
+	"                           below DIR, too; may be given several times\n"		\
+	"  --allow-backing          likewise: anywhere\n"
 #define QCOW2_TEMPORARY_KEY_HELP						\
-		"  --key-file [LAYER=]FILE  for an IMAGE that is not attached, and is encrypted: its\n" \
-		"                           passphrase, as for attach\n"
+	"  --key-file [LAYER=]FILE  for an IMAGE that is not attached, and is encrypted: its\n"	\
+	"                           passphrase, as for attach\n"
 
 /**
  * qcow2_temporary_init() - no options yet
