@@ -181,6 +181,7 @@ refusals() {
 	check "no device stays" test -z "$(qcow2ctl list)"
 	other=$(qcow2ctl attach overlay)
 	check "once more, attached" qcow2ctl commit "$other"
+	check "list tells" grep -q '"commit":{"state":"done"' < <(qcow2ctl list --json | tr -d ' \n')
 	check "the backing file can be read by others again" qemu-io -r -f qcow2 -c 'read -q -P 1 0 1M' base
 	refuse "but not written" 1 'lock' qemu-io -f qcow2 -c 'read -q 0 512' base
 	qcow2ctl detach "$other"
