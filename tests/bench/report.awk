@@ -17,7 +17,7 @@ FILENAME ~ /lines$/ {
 		against[$1] = against[$1] " " $i
 }
 FILENAME ~ /one-cpu$/ { alone[$1] = $3 }
-FILENAME ~ /results$/ {
+FILENAME ~ /results[0-9]*$/ {
 	own[$1] = $3
 	figure[$1, $2] = $4
 	if ($5 > 0)
