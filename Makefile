@@ -83,6 +83,11 @@ coverage: packages
 	$(MAKE) -s tool test-tools
 	tests/coverage
 
+# KERNEL's default is not for these.
+bench bench-quick: packages
+	tests/bench/run $(if $(filter-out file,$(origin KERNEL)),--kernel $(KERNEL)) $(if $(JSON),--json $(JSON)) \
+		$(if $(CASES),--cases '$(CASES)') $(if $(filter bench-quick,$@),--quick)
+
 clean:
 	rm -rf build
 
@@ -104,6 +109,9 @@ help:
 	@echo 'make matrix N=n SEED=s    the same of images of every kind that qemu-img offers, each pair of'
 	@echo '                          options; or of n of them, drawn at random'
 	@echo 'make coverage             which lines of the module are run by tests, and which never'
+	@echo 'make bench KERNEL=k JSON=f  how fast, against a raw file, loop, qemu-nbd; k: 6.1, 7.2 (instructions'
+	@echo '                          counted) or uml; results also to file f; CASES=regex: only those'
+	@echo 'make bench-quick          some of it'
 	@echo 'make module KERNEL=k      the module for a test kernel: uml, uml-debug, 6.1, 6.12, 7.2'
 	@echo
 	@echo 'One test: tests/run --kernel uml tests/test_smoke_01.sh; a command: tests/vm/run --help'
@@ -111,4 +119,5 @@ help:
 export IMAGE HOST
 
 .PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
-	style fuzz crash differ matrix coverage clean help
+	style fuzz crash differ matrix coverage bench bench-quick \
+	clean help
