@@ -548,7 +548,8 @@ int qcow2_bitmaps_begin_resize(struct qcow2_dirty_bitmaps *b)
 		return 0;
 	for (bm = b->disabled; bm && !err; bm = bm->next)
 		err = write_entry(b, bm, QCOW2_BITMAP_IN_USE);
-	err = err ?: qcow2_commit_sync(b->alloc->commit);
+	if (!err && !qcow2_is_mutant(IN_USE_LATE))
+		err = qcow2_commit_sync(b->alloc->commit);
 	if (err)
 		return err;
 	*b->last = b->disabled;

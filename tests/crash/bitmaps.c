@@ -166,7 +166,8 @@ static const char *judge_bits(const struct bitmap *was, const struct bitmap *is,
 	return NULL;
 }
 
-static const char *judge_one(const struct bitmap *was, const struct bitmap *is,
+static const char *judge_one(const struct qcow2_header *h, const struct bitmap *was,
+			     const struct bitmap *is,
 			     const uint32_t *guest_was, const uint32_t *guest, uint64_t sectors,
 			     const struct journal *journal, bool end)
 {
@@ -182,6 +183,8 @@ static const char *judge_one(const struct bitmap *was, const struct bitmap *is,
 		       "BITMAP: a disabled one is in use" :
 		       end && all_went_well(journal) ? "BITMAP: one is in use after a clean detach" :
 		       NULL;
+	if (is->entry.table_size != qcow2_bitmap_table_size(h, h->size, is->entry.granularity_bits))
+		return "BITMAP: one does not fit the disk";
 	/* A disk that has another size now, or had for a while: see tests/test_bitmap_01.sh. */
 	if (is->count != was->count || was_resized(journal))
 		return NULL;
@@ -202,7 +205,7 @@ const char *bitmaps_judge(const struct bitmaps *was, const uint32_t *guest_was,
 	if (bitmaps_read(&is, img, h, &wrong)) {
 		wrong = is.nr == was->nr ? NULL : "BITMAP: they are gone";
 		for (unsigned int i = 0; i < was->nr && !wrong; i++)
-			wrong = judge_one(&was->list[i], &is.list[i], guest_was, guest, sectors,
+			wrong = judge_one(h, &was->list[i], &is.list[i], guest_was, guest, sectors,
 					  journal, end);
 	}
 	bitmaps_free(&is);
