@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "events.h"
 #include "rig.h"
@@ -94,12 +95,11 @@ static int parse(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-void events_take(struct events *ev, unsigned int index)
+static void take(struct events *ev, unsigned int index)
 {
 	char buf[8192];
 	ssize_t len;
 
-	memset(ev, 0, sizeof(*ev));
 	while ((len = recv(mnl_socket_get_fd(sock), buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
 		struct one_event one = { .index = UINT32_MAX };
 
@@ -109,5 +109,22 @@ void events_take(struct events *ev, unsigned int index)
 		ev->count[one.type]++;
 		if (one.error)
 			ev->last_errno[one.type] = one.error;
+	}
+}
+
+void events_take(struct events *ev, unsigned int index)
+{
+	memset(ev, 0, sizeof(*ev));
+	take(ev, index);
+}
+
+void events_await(struct events *ev, unsigned int index, enum qcow2blk_event type)
+{
+	memset(ev, 0, sizeof(*ev));
+	for (unsigned int ms = 0; ms < 10000; ms += 10) {
+		take(ev, index);
+		if (ev->count[type])
+			return;
+		usleep(10 * 1000);
 	}
 }

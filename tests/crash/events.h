@@ -22,4 +22,10 @@ void events_start(void);
 /* Those of the device @index, since the last call; others are dropped. */
 void events_take(struct events *ev, unsigned int index);
 
+/*
+ * The same, once there is one of @type, or after ten seconds: an event is told by whoever met its
+ * cause, while others see what that led to already.
+ */
+void events_await(struct events *ev, unsigned int index, enum qcow2blk_event type);
+
 #endif

@@ -424,23 +424,29 @@ static void check_stopped(struct trial *t)
 	struct events ev;
 
 	stopped_count++;
-	events_take(&ev, t->index);
+	events_await(&ev, t->index, QCOW2BLK_EVENT_STOPPED);
 	if (ev.count[QCOW2BLK_EVENT_STOPPED] != 1 || !ev.last_errno[QCOW2BLK_EVENT_STOPPED])
 		fail(t, "%u events say that writing has stopped",
 		     ev.count[QCOW2BLK_EVENT_STOPPED]);
 	/* Whoever was about to do something when that happened does it, on a busy machine late. */
 	if (!writes_nothing(t, 20) && !writes_nothing(t, 1000))
 		fail(t, "something is written after writing has stopped");
+	events_take(&ev, t->index);
+	if (ev.count[QCOW2BLK_EVENT_STOPPED])
+		fail(t, "it is said again that writing has stopped");
 }
 
 static void check_running(struct trial *t)
 {
 	struct events ev;
 
-	events_take(&ev, t->index);
-	if (t->r->kind < CREATE && t->err == -ENOSPC && !ev.count[QCOW2BLK_EVENT_ENOSPC] &&
-	    !strcmp(t->fault->op, "fallocate"))
-		fail(t, "ENOSPC, and no event says so");
+	if (t->r->kind < CREATE && t->err == -ENOSPC && !strcmp(t->fault->op, "fallocate")) {
+		events_await(&ev, t->index, QCOW2BLK_EVENT_ENOSPC);
+		if (!ev.count[QCOW2BLK_EVENT_ENOSPC])
+			fail(t, "ENOSPC, and no event says so");
+	} else {
+		events_take(&ev, t->index);
+	}
 	if (ev.count[QCOW2BLK_EVENT_STOPPED])
 		fail(t, "an event says that writing has stopped, the flag does not");
 	/* The request again, then what was not allocated before. */

@@ -244,7 +244,10 @@ static void check_events(const char *when, bool enospc)
 {
 	struct events ev;
 
-	events_take(&ev, disk_index);
+	if (enospc)
+		events_await(&ev, disk_index, QCOW2BLK_EVENT_ENOSPC);
+	else
+		events_take(&ev, disk_index);
 	if (enospc && !ev.count[QCOW2BLK_EVENT_ENOSPC])
 		die("%s: no event says that there is no space", when);
 	if (ev.count[QCOW2BLK_EVENT_STOPPED] || rig_flags(disk_index) &
