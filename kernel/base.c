@@ -45,10 +45,10 @@ static int check_mergeable(struct qcow2_device *dev, const char **why)
 	if (top->h.nb_snapshots)
 		return -EEXIST;
 	/*
-	 * What its file says may not be on its disk, then, and later fsyncs would not tell. Who merges
+	 * What its file says may not be on its disk, then, and later fsyncs would not tell. A merge
 	 * would take that for durable, and drop the overlay's.
 	 */
-	*why = "writing to the backing file has failed before: nothing is written to it any more until the device was detached";
+	*why = "writing to the backing file has failed before: detach the device, mend the disk";
 	if (READ_ONCE(dev->base_failed))
 		return -EIO;
 	*why = "writing has stopped";
