@@ -15,6 +15,13 @@
 /* Bytes of one request, at most: what readahead and copying ask for, and more. */
 #define MAX_REQUEST_BYTES	(4U << 20)
 
+static const struct attribute_group **disk_groups;
+
+void qcow2_disk_set_groups(const struct attribute_group **groups)
+{
+	disk_groups = groups;
+}
+
 static void request_done(struct qcow2_request *req, int err)
 {
 	struct request *rq = blk_mq_rq_from_pdu(req);
@@ -186,7 +193,7 @@ int qcow2_disk_add(struct qcow2_disk *d, bool partscan)
 	int err;
 
 	set_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
-	err = device_add_disk(NULL, d->gd, NULL);
+	err = device_add_disk(NULL, d->gd, disk_groups);
 	if (!err && partscan)
 		clear_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
 	return err;

@@ -4,9 +4,11 @@
 #include <net/genetlink.h>
 
 #include "cache.h"
+#include "disk.h"
 #include "io.h"
 #include "mutant.h"
 #include "netlink.h"
+#include "sysfs.h"
 
 #ifdef QCOW2_MUTANTS
 unsigned int qcow2_mutant;
@@ -21,6 +23,7 @@ static int __init qcow2blk_init(void)
 	err = qcow2_io_init();
 	if (err)
 		return err;
+	qcow2_disk_set_groups(qcow2_sysfs_groups);
 	err = qcow2_netlink_init();
 	if (err)
 		qcow2_io_exit();
