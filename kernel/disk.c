@@ -127,7 +127,8 @@ static void find_discard_limits(const struct qcow2_layer *top, struct qcow2_disk
 	l->discard_sectors = min_t(u64, reach, UINT_MAX & ~(PAGE_SIZE - 1)) >> SECTOR_SHIFT;
 	if (top->discard)
 		l->discard_granularity = top->format == QCOW2BLK_FORMAT_QCOW2 ?
-					 top->h.subcluster_size : PAGE_SIZE;
+					 max(top->h.subcluster_size, l->physical_block_size) :
+					 PAGE_SIZE;
 }
 
 static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limits *l)
@@ -142,9 +143,15 @@ static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limit
 	for (i = 0; i < chain->nr; i++)
 		l->physical_block_size = max(l->physical_block_size,
 					     chain->layers[i]->data->align);
+	/*
+	 * What is smaller than a subcluster costs a copy where it allocates; what begins and ends
+	 * where clusters do is one piece of the file.
+	 */
 	l->io_min = l->physical_block_size;
-	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
-		    round_up(top->h.subcluster_size, l->io_min) : 0;
+	if (top->format == QCOW2BLK_FORMAT_QCOW2) {
+		l->io_min = max(l->io_min, top->h.subcluster_size);
+		l->io_opt = max(l->io_min, top->h.cluster_size);
+	}
 	l->max_hw_sectors = MAX_REQUEST_BYTES >> SECTOR_SHIFT;
 	if (top->writable)
 		find_discard_limits(top, l);

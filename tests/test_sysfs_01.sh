@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # /sys/block/qcowN/qcow2/: each file is documented, says what is true, and paths are root's.
+# kernels: uml uml-debug
 # timeout: 60
 . "$(dirname "$0")/test_common.sh"
 need qemu-img setpriv
