@@ -5,6 +5,7 @@
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
 
+#include "charge.h"
 #include "copy.h"
 #include "cow.h"
 #include "mutant.h"
@@ -158,9 +159,12 @@ static void write_now(struct qcow2_part *p)
 
 static void write_again(struct work_struct *work)
 {
+	struct qcow2_part *p = container_of(work, struct qcow2_part, work);
 	unsigned int noio = memalloc_noio_save();
+	bool charged = qcow2_charge_begin(p->req->charged);
 
-	write_now(container_of(work, struct qcow2_part, work));
+	write_now(p);
+	qcow2_charge_end(charged);
 	memalloc_noio_restore(noio);
 }
 
