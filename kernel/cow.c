@@ -9,6 +9,7 @@
 #include "copy.h"
 #include "cow.h"
 #include "mutant.h"
+#include "trace.h"
 
 /* Not an error: the entries changed before they were claimed. */
 #define LOOK_AGAIN	2
@@ -192,6 +193,8 @@ static void submit(struct qcow2_part *p)
 
 	atomic_inc(&p->req->pending);
 	this_cpu_inc(p->req->target->stats->file_writes);
+	trace_qcow2_write(qcow2_request_top(p->req)->name, p->off, p->bytes, p->ext.host_off,
+			  p->allocates, p->copy);
 	p->iocb.ki_ioprio = p->req->ioprio;
 	/* Once writing has stopped, nothing is written that a crash could show. */
 	if (qcow2_commit_stopped(&qcow2_request_top(p->req)->commit)) {

@@ -9,6 +9,7 @@
 
 #include "charge.h"
 #include "io.h"
+#include "trace.h"
 
 static struct kmem_cache *part_cache;
 
@@ -364,6 +365,9 @@ static int submit_extent(struct qcow2_request *req, bool may_sleep)
 	}
 	gen = qcow2_layer_enter(t->chain.layers[0]);
 	err = qcow2_chain_lookup(&t->chain, req->off, req->iter.bi_size, may_sleep, &ext);
+	if (!err)
+		trace_qcow2_read(ext.layer->name, ext.layer->index, req->off, ext.len, ext.type,
+				 ext.host_off, !may_sleep);
 	if (!err && ext.type != QCOW2_CLUSTER_ZERO_PLAIN) {
 		qcow2_part_fill(p, &ext);
 		p->gen = gen;
