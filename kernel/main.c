@@ -4,6 +4,7 @@
 #include <net/genetlink.h>
 
 #include "cache.h"
+#include "debugfs.h"
 #include "disk.h"
 #include "io.h"
 #include "mutant.h"
@@ -27,11 +28,14 @@ static int __init qcow2blk_init(void)
 	err = qcow2_netlink_init();
 	if (err)
 		qcow2_io_exit();
+	else
+		qcow2_debugfs_init();
 	return err;
 }
 
 static void __exit qcow2blk_exit(void)
 {
+	qcow2_debugfs_exit();
 	qcow2_netlink_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();
