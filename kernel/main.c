@@ -9,6 +9,7 @@
 #include "io.h"
 #include "mutant.h"
 #include "netlink.h"
+#include "shutdown.h"
 #include "sysfs.h"
 
 #ifdef QCOW2_MUTANTS
@@ -25,11 +26,19 @@ static int __init qcow2blk_init(void)
 	if (err)
 		return err;
 	qcow2_disk_set_groups(qcow2_sysfs_groups);
+	err = qcow2_shutdown_init();
+	if (err)
+		goto exit_io;
 	err = qcow2_netlink_init();
 	if (err)
-		qcow2_io_exit();
-	else
-		qcow2_debugfs_init();
+		goto exit_shutdown;
+	qcow2_debugfs_init();
+	return 0;
+
+exit_shutdown:
+	qcow2_shutdown_exit();
+exit_io:
+	qcow2_io_exit();
 	return err;
 }
 
@@ -37,6 +46,7 @@ static void __exit qcow2blk_exit(void)
 {
 	qcow2_debugfs_exit();
 	qcow2_netlink_exit();
+	qcow2_shutdown_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();
 }
