@@ -4,9 +4,13 @@
 #include <net/genetlink.h>
 
 #include "cache.h"
+#include "debugfs.h"
+#include "disk.h"
 #include "io.h"
 #include "mutant.h"
 #include "netlink.h"
+#include "shutdown.h"
+#include "sysfs.h"
 
 #ifdef QCOW2_MUTANTS
 unsigned int qcow2_mutant;
@@ -21,15 +25,28 @@ static int __init qcow2blk_init(void)
 	err = qcow2_io_init();
 	if (err)
 		return err;
+	qcow2_disk_set_groups(qcow2_sysfs_groups);
+	err = qcow2_shutdown_init();
+	if (err)
+		goto exit_io;
 	err = qcow2_netlink_init();
 	if (err)
-		qcow2_io_exit();
+		goto exit_shutdown;
+	qcow2_debugfs_init();
+	return 0;
+
+exit_shutdown:
+	qcow2_shutdown_exit();
+exit_io:
+	qcow2_io_exit();
 	return err;
 }
 
 static void __exit qcow2blk_exit(void)
 {
+	qcow2_debugfs_exit();
 	qcow2_netlink_exit();
+	qcow2_shutdown_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();
 }
