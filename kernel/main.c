@@ -4,6 +4,7 @@
 #include <net/genetlink.h>
 
 #include "cache.h"
+#include "device.h"
 #include "io.h"
 #include "mutant.h"
 #include "netlink.h"
@@ -21,15 +22,25 @@ static int __init qcow2blk_init(void)
 	err = qcow2_io_init();
 	if (err)
 		return err;
+	err = qcow2_device_init();
+	if (err)
+		goto exit_io;
 	err = qcow2_netlink_init();
 	if (err)
-		qcow2_io_exit();
+		goto exit_device;
+	return 0;
+
+exit_device:
+	qcow2_device_exit();
+exit_io:
+	qcow2_io_exit();
 	return err;
 }
 
 static void __exit qcow2blk_exit(void)
 {
 	qcow2_netlink_exit();
+	qcow2_device_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();
 }

@@ -38,7 +38,7 @@ static const struct nla_policy index_policy[] = {
 
 static const struct nla_policy detach_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
-	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
+	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE | QCOW2BLK_F_LAZY),
 };
 
 static const struct nla_policy snapshot_policy[] = {
@@ -524,14 +524,14 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 
 	/* Nobody would know of a device whose answer got lost. */
 	err = reply_attached(info, index, size);
-	if (err && qcow2_device_detach(index, true))
+	if (err && qcow2_device_detach(index, QCOW2BLK_F_FORCE))
 		pr_warn(QCOW2BLK_DISK_NAME "%d: stays, though its attacher was not told\n", index);
 	return err;
 }
 
 static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	bool force = false;
+	u32 flags = 0;
 	int err;
 
 	if (!may_change(skb))
@@ -541,8 +541,8 @@ static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 		return -EINVAL;
 	}
 	if (info->attrs[QCOW2BLK_A_FLAGS])
-		force = nla_get_u32(info->attrs[QCOW2BLK_A_FLAGS]) & QCOW2BLK_F_FORCE;
-	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]), force);
+		flags = nla_get_u32(info->attrs[QCOW2BLK_A_FLAGS]);
+	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]), flags);
 	if (err)
 		blame(info, info->attrs[QCOW2BLK_A_INDEX],
 		      err == -EBUSY ? "the device is in use" :
@@ -674,7 +674,8 @@ static void tell(const struct qcow2_event *ev)
 	if (ev->type == QCOW2BLK_EVENT_RESIZED &&
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, ev->size, QCOW2BLK_A_PAD))
 		goto free;
-	if ((ev->type == QCOW2BLK_EVENT_STOPPED || ev->type == QCOW2BLK_EVENT_BITMAPS) &&
+	if ((ev->type == QCOW2BLK_EVENT_STOPPED || ev->type == QCOW2BLK_EVENT_BITMAPS ||
+	     ev->type == QCOW2BLK_EVENT_KEPT || ev->type == QCOW2BLK_EVENT_LOST) &&
 	    nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
 		goto free;
 	genlmsg_end(msg, hdr);

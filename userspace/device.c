@@ -214,6 +214,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	qcow2_output_add_int(o, "virtual-size", device->size);
 	qcow2_output_add_bool(o, "read-only", device->flags & QCOW2BLK_F_READ_ONLY);
 	qcow2_output_add_bool(o, "stopped", device->flags & QCOW2BLK_F_STOPPED);
+	qcow2_output_add_bool(o, "lazy-detach", device->flags & QCOW2BLK_F_LAZY);
 	qcow2_output_add_str(o, "discard",
 			     device->flags & QCOW2BLK_F_NO_DISCARD ? "ignore" : "unmap");
 	qcow2_output_add_bool(o, "partscan", !(device->flags & QCOW2BLK_F_NO_PARTSCAN));

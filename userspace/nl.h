@@ -149,7 +149,7 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
  * qcow2_nl_detach() - remove a device
  * @nl: the connection.
  * @index: which.
- * @flags: QCOW2BLK_F_FORCE or 0.
+ * @flags: QCOW2BLK_F_FORCE, QCOW2BLK_F_LAZY: it may still be there then, if it is in use.
  * @error: (out) why it is refused: EBUSY, the device is open; EIO, what was written cannot
  *	be made durable; or another positive errno; or 0.
  * @err: (out) filled in on error.
