@@ -116,9 +116,8 @@ u32 qcow2_device_flags(const struct qcow2_device *dev)
 	const struct qcow2_layer *top = dev->target.chain.layers[0];
 	bool stopped = top->writable && qcow2_commit_stopped(&top->commit);
 
-	lockdep_assert_held(&devices_lock);
 	return dev->flags | (stopped ? QCOW2BLK_F_STOPPED : 0) |
-	       (dev->lazy ? QCOW2BLK_F_LAZY : 0);
+	       (READ_ONCE(dev->lazy) ? QCOW2BLK_F_LAZY : 0);
 }
 
 /* If it is to end lazily: look whether it may. */

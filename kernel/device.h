@@ -199,7 +199,7 @@ int qcow2_device_stop_commit(u32 index, const char **why);
 /** qcow2_device_tell() - tell user space of something. Context: process, may sleep. */
 void qcow2_device_tell(const struct qcow2_event *ev);
 
-/** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: under qcow2_devices_lock(). */
+/** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
 u32 qcow2_device_flags(const struct qcow2_device *dev);
 
 /**

@@ -15,6 +15,13 @@
 /* Bytes of one request, at most: what readahead and copying ask for, and more. */
 #define MAX_REQUEST_BYTES	(4U << 20)
 
+static const struct attribute_group **disk_groups;
+
+void qcow2_disk_set_groups(const struct attribute_group **groups)
+{
+	disk_groups = groups;
+}
+
 static void request_done(struct qcow2_request *req, int err)
 {
 	struct request *rq = blk_mq_rq_from_pdu(req);
@@ -131,7 +138,8 @@ static void find_discard_limits(const struct qcow2_layer *top, struct qcow2_disk
 	l->discard_sectors = min_t(u64, reach, UINT_MAX & ~(PAGE_SIZE - 1)) >> SECTOR_SHIFT;
 	if (top->discard)
 		l->discard_granularity = top->format == QCOW2BLK_FORMAT_QCOW2 ?
-					 top->h.subcluster_size : PAGE_SIZE;
+					 max(top->h.subcluster_size, l->physical_block_size) :
+					 PAGE_SIZE;
 }
 
 static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limits *l)
@@ -146,9 +154,15 @@ static void find_limits(const struct qcow2_chain *chain, struct qcow2_disk_limit
 	for (i = 0; i < chain->nr; i++)
 		l->physical_block_size = max(l->physical_block_size,
 					     chain->layers[i]->data->align);
+	/*
+	 * What is smaller than a subcluster costs a copy where it allocates; what begins and ends
+	 * where clusters do is one piece of the file.
+	 */
 	l->io_min = l->physical_block_size;
-	l->io_opt = top->format == QCOW2BLK_FORMAT_QCOW2 ?
-		    round_up(top->h.subcluster_size, l->io_min) : 0;
+	if (top->format == QCOW2BLK_FORMAT_QCOW2) {
+		l->io_min = max(l->io_min, top->h.subcluster_size);
+		l->io_opt = max(l->io_min, top->h.cluster_size);
+	}
 	l->max_hw_sectors = MAX_REQUEST_BYTES >> SECTOR_SHIFT;
 	if (top->writable)
 		find_discard_limits(top, l);
@@ -197,7 +211,7 @@ int qcow2_disk_add(struct qcow2_disk *d, bool partscan)
 	int err;
 
 	set_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
-	err = device_add_disk(NULL, d->gd, NULL);
+	err = device_add_disk(NULL, d->gd, disk_groups);
 	if (!err && partscan)
 		clear_bit(GD_SUPPRESS_PART_SCAN, &d->gd->state);
 	return err;

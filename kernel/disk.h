@@ -32,6 +32,9 @@ struct qcow2_disk {
 	void (*closed)(struct qcow2_disk *d);
 };
 
+/** qcow2_disk_set_groups() - what disks show in sysfs, before udev hears of them. While none exists. */
+void qcow2_disk_set_groups(const struct attribute_group **groups);
+
 /**
  * qcow2_disk_create() - make a disk that nobody sees yet
  * @d: with @d->closed.

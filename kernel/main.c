@@ -8,6 +8,7 @@
 #include "io.h"
 #include "mutant.h"
 #include "netlink.h"
+#include "sysfs.h"
 
 #ifdef QCOW2_MUTANTS
 unsigned int qcow2_mutant;
@@ -25,6 +26,7 @@ static int __init qcow2blk_init(void)
 	err = qcow2_device_init();
 	if (err)
 		goto exit_io;
+	qcow2_disk_set_groups(qcow2_sysfs_groups);
 	err = qcow2_netlink_init();
 	if (err)
 		goto exit_device;
