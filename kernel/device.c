@@ -16,6 +16,9 @@
 static DEFINE_MUTEX(devices_lock);
 static DEFINE_XARRAY_ALLOC(devices);
 
+/* Devices with a name, also those that are coming. Under the devices lock. */
+static LIST_HEAD(named);
+
 /* Ends devices that were detached lazily. */
 static struct workqueue_struct *lazy_wq;
 
@@ -146,6 +149,7 @@ static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 	dev->target.failed = io_failed;
 	dev->disk.closed = disk_closed;
 	spin_lock_init(&dev->error_lock);
+	INIT_LIST_HEAD(&dev->named);
 	ratelimit_state_init(&dev->error_rate, HZ, 10);
 	ratelimit_set_flags(&dev->error_rate, RATELIMIT_MSG_ON_RELEASE);
 	ratelimit_state_init(&dev->full_rate, HZ, 1);
@@ -175,10 +179,44 @@ static int reserve_index(struct qcow2_attach *a)
 	return err ?: index;
 }
 
-static void release_index(u32 index)
+static bool is_label(const char *label)
+{
+	return *label && *label != '.' && *label != '-' &&
+	       strspn(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-+:@") ==
+	       strlen(label);
+}
+
+static int reserve_label(struct qcow2_device *dev, struct qcow2_attach *a)
+{
+	const struct qcow2_device *other;
+	int err = 0;
+
+	if (!a->label)
+		return 0;
+	if (!is_label(a->label)) {
+		a->why = "a device's name has letters, digits, _ . - + : @ only, and begins with no . or -";
+		return -EINVAL;
+	}
+	mutex_lock(&devices_lock);
+	list_for_each_entry(other, &named, named)
+		if (!strcmp(other->label, a->label))
+			err = -EEXIST;
+	if (!err) {
+		strscpy(dev->label, a->label, sizeof(dev->label));
+		list_add(&dev->named, &named);
+	}
+	mutex_unlock(&devices_lock);
+	if (err)
+		a->why = "another device has this name";
+	return err;
+}
+
+/* Index and name are others' to have. */
+static void release_index(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
-	xa_erase(&devices, index);
+	xa_erase(&devices, dev->index);
+	list_del(&dev->named);
 	mutex_unlock(&devices_lock);
 }
 
@@ -505,7 +543,7 @@ static int attach_files(struct qcow2_attach *a, struct qcow2_device *parent, u64
 	dev->error.index = err;
 	dev->parent = parent;
 	snprintf(dev->name, sizeof(dev->name), QCOW2BLK_DISK_NAME "%u", dev->index);
-	err = build_device(dev, a);
+	err = reserve_label(dev, a) ?: build_device(dev, a);
 	if (err)
 		goto release;
 	*size = dev->target.chain.layers[0]->size;
@@ -518,7 +556,7 @@ static int attach_files(struct qcow2_attach *a, struct qcow2_device *parent, u64
 	return err;
 
 release:
-	release_index(dev->index);
+	release_index(dev);
 free:
 	kfree(dev);
 put_module:
@@ -610,7 +648,7 @@ static void end_device(struct qcow2_device *dev)
 	leave_parent(dev->parent);
 	pr_info("%s: detached\n", dev->name);
 	device_event(dev, QCOW2BLK_EVENT_DETACHED, 0);
-	release_index(dev->index);
+	release_index(dev);
 	kfree(dev);
 	module_put(THIS_MODULE);
 }

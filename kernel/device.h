@@ -45,6 +45,8 @@ struct qcow2_event {
  * @index, @name, @flags, @cache_wanted: constant. @flags: enum qcow2blk_flags;
  *	@cache_wanted: bytes for table slices that attach has asked for, or 0.
  * @cache_size: bytes granted for them; changes with the disk's size.
+ * @label: a name that the user has chosen, or an empty string; constant.
+ * @named: where it has one, in the list of those. Under the devices lock.
  * @target: the chain and how requests are served from it.
  * @disk: the disk.
  * @snapshot: ID of the snapshot that it shows, or an empty string.
@@ -62,6 +64,8 @@ struct qcow2_event {
 struct qcow2_device {
 	u32 index;
 	char name[16];
+	char label[QCOW2BLK_MAX_NAME + 1];
+	struct list_head named;
 	u32 flags;
 	u64 cache_wanted;
 	u64 cache_size;
@@ -92,6 +96,7 @@ struct qcow2_device {
  * @direct_io: for all layers.
  * @cache_size: bytes, 0 for the default.
  * @snapshot: name or ID of a snapshot of the top layer to show, read-only, or NULL.
+ * @label: a name for it, or NULL.
  * @parent: index of a device whose files are used instead of @layers, or -1. With
  *	@snapshot only.
  * @nr: layers.  @layers: top first; taken over: NULL once used.
@@ -104,6 +109,7 @@ struct qcow2_attach {
 	enum qcow2blk_direct_io direct_io;
 	u64 cache_size;
 	const char *snapshot;
+	const char *label;
 	int parent;
 	unsigned int nr;
 	struct {

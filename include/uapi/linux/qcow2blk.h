@@ -33,6 +33,9 @@
 /* Bytes in the key of an encrypted layer, at most. */
 #define QCOW2BLK_MAX_KEY		128
 
+/* Bytes in the name of a device, at most. */
+#define QCOW2BLK_MAX_NAME		63
+
 /* Highest device index. */
 #define QCOW2BLK_MAX_INDEX		32767
 
@@ -45,11 +48,11 @@
  *	Errors: ENODEV no such device.
  * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS or
  *	QCOW2BLK_A_PARENT, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS,
- *	QCOW2BLK_A_DIRECT_IO, QCOW2BLK_A_CACHE_SIZE. Answer: QCOW2BLK_CMD_ATTACH with
+ *	QCOW2BLK_A_DIRECT_IO, QCOW2BLK_A_CACHE_SIZE, QCOW2BLK_A_NAME. Answer: QCOW2BLK_CMD_ATTACH with
  *	QCOW2BLK_A_INDEX and QCOW2BLK_A_SIZE. When it arrives the disk exists; partitions are not
  *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
  *	that with BLKRRPART.
- *	Errors: EEXIST index in use, EINVAL a bad image or attribute,
+ *	Errors: EEXIST index or name in use, EINVAL a bad image or attribute,
  *	EOPNOTSUPP a feature that is not supported, EBUSY an image that
  *	nests too deep, EBADF/EIO the file, ENOKEY an encrypted image without a key.
  * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS). What was
@@ -134,6 +137,9 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_COMMIT_OP: u8, enum qcow2blk_commit_op. (in)
  * @QCOW2BLK_A_COMMIT: nest of enum qcow2blk_commit_attr: the last COMMIT of the device; absent
  *	where there was none. (out)
+ * @QCOW2BLK_A_NAME: string, 1 to QCOW2BLK_MAX_NAME bytes out of A-Z a-z 0-9 _ . - + : @, the first
+ *	one no . or -: a name for the device, which no other one has. It stands in sysfs, so that
+ *	udev can make a link of it, and means nothing else to the kernel. (ATTACH, out)
  */
 enum qcow2blk_attr {
 	QCOW2BLK_A_UNSPEC,
@@ -155,6 +161,7 @@ enum qcow2blk_attr {
 	QCOW2BLK_A_PARENT,
 	QCOW2BLK_A_COMMIT_OP,
 	QCOW2BLK_A_COMMIT,
+	QCOW2BLK_A_NAME,
 
 	__QCOW2BLK_A_MAX,
 	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
@@ -329,6 +336,8 @@ enum qcow2blk_commit_attr {
  * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written; apply a
  *	snapshot even if the disk is open. (DETACH, SNAPSHOT)
  * @QCOW2BLK_F_LAZY: detach when nobody has it open. (DETACH; out: that will come)
+ * @QCOW2BLK_F_ACTIVATE: what is found on the disk (LVM, MD) may be activated by itself. Stands in
+ *	sysfs, for udev; nothing else to the kernel. (ATTACH, out)
  * @QCOW2BLK_F_SHRINK: the disk may become smaller. (RESIZE)
  * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
  *	flushes fail, reads go on. (out)
@@ -341,6 +350,7 @@ enum qcow2blk_flags {
 	QCOW2BLK_F_STOPPED	= 1 << 4,
 	QCOW2BLK_F_SHRINK	= 1 << 5,
 	QCOW2BLK_F_LAZY		= 1 << 6,
+	QCOW2BLK_F_ACTIVATE	= 1 << 7,
 };
 
 /**
