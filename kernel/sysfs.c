@@ -106,6 +106,12 @@ static DEVICE_ATTR_ADMIN_RO(chain);
 
 /* --- what udev wants to know ------------------------------------------------------------------- */
 
+static ssize_t image_name_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%pD\n", top_of(d)->file.filp);
+}
+static DEVICE_ATTR_ADMIN_RO(image_name);
+
 static ssize_t name_show(struct device *d, struct device_attribute *attr, char *buf)
 {
 	return sysfs_emit(buf, "%s\n", to_qcow2(d)->label);
@@ -263,6 +269,7 @@ static DEVICE_ATTR_RO(cache_used);
 static struct attribute *attrs[] = {
 	&dev_attr_image.attr,
 	&dev_attr_chain.attr,
+	&dev_attr_image_name.attr,
 	&dev_attr_name.attr,
 	&dev_attr_activate.attr,
 	&dev_attr_image_dev.attr,
