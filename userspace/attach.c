@@ -27,6 +27,7 @@ struct attach_options {
 	enum qcow2blk_format format;
 	bool json;
 	bool untold;
+	bool unnamed;
 };
 
 enum {
@@ -200,7 +201,7 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 		if (ret)
 			return ret;
 	}
-	if (argc - optind != 1)
+	if (argc - optind != !o->unnamed)
 		return qcow2_error_usage("attach", "give one IMAGE");
 	o->image = argv[optind];
 	if (o->device.snapshot && !(o->device.flags & QCOW2BLK_F_READ_ONLY))
@@ -504,6 +505,18 @@ int qcow2_attach_by_options(int argc, char **argv, int *index)
 	/* From the start, also where the program has parsed options of its own. */
 	optind = 0;
 	return attach_by_options(argc, argv, index);
+}
+
+int qcow2_attach_check_options(int argc, char **argv)
+{
+	struct attach_options o = { .unnamed = true };
+	int ret;
+
+	optind = 0;
+	qcow2_chain_policy_init(&o.policy);
+	ret = parse_options(&o, argc, argv);
+	qcow2_chain_policy_free(&o.policy);
+	return ret;
 }
 
 static int run(int argc, char **argv)

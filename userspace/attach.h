@@ -38,6 +38,13 @@ int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *poli
 int qcow2_attach_by_options(int argc, char **argv, int *index);
 
 /**
+ * qcow2_attach_check_options() - would "qcow2ctl attach" take these?
+ * @argc, @argv: as for qcow2_attach_by_options(), without the image.
+ * Return: 0, or QCOW2_EXIT_USAGE; has said why then.
+ */
+int qcow2_attach_check_options(int argc, char **argv);
+
+/**
  * qcow2_attach_undo() - detach a device that nobody was told of
  * @nl: the connection.
  * @index: the device.
