@@ -203,7 +203,7 @@ static void merge_ended(void *owner, int err)
 	end_base(dev);
 	qcow2_devices_lock();
 	qcow2_merge_ended(dev->merge, err);
-	dev->detaching = false;
+	qcow2_device_unclaim_locked(dev);
 	qcow2_devices_unlock();
 }
 

@@ -53,6 +53,15 @@
 	static int name##_disk(struct gendisk *(disk))
 #endif
 
+/* The same release does not tell the mode any more. */
+#ifdef QCOW2_HAVE_BLK_MODE
+#define QCOW2_DEFINE_DISK_RELEASE(name, disk)				\
+	static void name(struct gendisk *(disk))
+#else
+#define QCOW2_DEFINE_DISK_RELEASE(name, disk)				\
+	static void name(struct gendisk *(disk), fmode_t mode)
+#endif
+
 /**
  * struct qcow2_disk_limits - the queue limits that a disk announces
  * @physical_block_size: bytes.

@@ -17,6 +17,12 @@
 static DEFINE_MUTEX(devices_lock);
 static DEFINE_XARRAY_ALLOC(devices);
 
+/* Devices with a name, also those that are coming. Under the devices lock. */
+static LIST_HEAD(named);
+
+/* Ends devices that were detached lazily. */
+static struct workqueue_struct *lazy_wq;
+
 static void (*tell_event)(const struct qcow2_event *ev);
 
 void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev))
@@ -42,12 +48,17 @@ struct qcow2_device *qcow2_device_next(u32 index)
 	return xa_find(&devices, &id, QCOW2BLK_MAX_INDEX, XA_PRESENT);
 }
 
-static void device_event(const struct qcow2_device *dev, enum qcow2blk_event type)
+void qcow2_device_tell(const struct qcow2_event *ev)
 {
-	const struct qcow2_event ev = { .type = type, .index = dev->index };
-
 	if (tell_event)
-		tell_event(&ev);
+		tell_event(ev);
+}
+
+static void device_event(const struct qcow2_device *dev, enum qcow2blk_event type, int err)
+{
+	const struct qcow2_event ev = { .type = type, .index = dev->index, .err = err };
+
+	qcow2_device_tell(&ev);
 }
 
 /* Errors happen in any context and in any number; listeners hear of ten a second. */
@@ -77,19 +88,14 @@ static void error_work(struct work_struct *work)
 	spin_lock_irq(&dev->error_lock);
 	ev = dev->error;
 	spin_unlock_irq(&dev->error_lock);
-	if (tell_event)
-		tell_event(&ev);
+	qcow2_device_tell(&ev);
 	if (test_and_clear_bit(0, &dev->full) && __ratelimit(&dev->full_rate))
-		device_event(dev, QCOW2BLK_EVENT_ENOSPC);
+		device_event(dev, QCOW2BLK_EVENT_ENOSPC, 0);
 }
 
 void qcow2_device_layer_event(struct qcow2_layer *l, enum qcow2blk_event type, int err)
 {
-	struct qcow2_device *dev = l->owner;
-	const struct qcow2_event ev = { .type = type, .index = dev->index, .err = err };
-
-	if (tell_event)
-		tell_event(&ev);
+	device_event(l->owner, type, err);
 }
 
 static void layer_stopped(struct qcow2_layer *l, int err)
@@ -115,8 +121,23 @@ u32 qcow2_device_flags(const struct qcow2_device *dev)
 	const struct qcow2_layer *top = dev->target.chain.layers[0];
 	bool stopped = top->writable && qcow2_commit_stopped(&top->commit);
 
-	return dev->flags | (stopped ? QCOW2BLK_F_STOPPED : 0);
+	return dev->flags | (stopped ? QCOW2BLK_F_STOPPED : 0) |
+	       (READ_ONCE(dev->lazy) ? QCOW2BLK_F_LAZY : 0);
 }
+
+/* If it is to end lazily: look whether it may. */
+static void look_lazy(struct qcow2_device *dev)
+{
+	if (READ_ONCE(dev->lazy))
+		queue_work(lazy_wq, &dev->lazy_work);
+}
+
+static void disk_closed(struct qcow2_disk *d)
+{
+	look_lazy(container_of(d, struct qcow2_device, disk));
+}
+
+static void lazy_work(struct work_struct *work);
 
 static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 {
@@ -128,13 +149,16 @@ static struct qcow2_device *alloc_device(const struct qcow2_attach *a)
 	dev->cache_wanted = a->cache_size;
 	dev->detaching = true;	/* nobody's to end before publish() is through with it */
 	dev->target.failed = io_failed;
+	dev->disk.closed = disk_closed;
 	spin_lock_init(&dev->error_lock);
+	INIT_LIST_HEAD(&dev->named);
 	ratelimit_state_init(&dev->error_rate, HZ, 10);
 	ratelimit_set_flags(&dev->error_rate, RATELIMIT_MSG_ON_RELEASE);
 	ratelimit_state_init(&dev->full_rate, HZ, 1);
 	ratelimit_set_flags(&dev->full_rate, RATELIMIT_MSG_ON_RELEASE);
 	dev->error.type = QCOW2BLK_EVENT_ERROR;
 	INIT_WORK(&dev->error_work, error_work);
+	INIT_WORK(&dev->lazy_work, lazy_work);
 	return dev;
 }
 
@@ -157,10 +181,44 @@ static int reserve_index(struct qcow2_attach *a)
 	return err ?: index;
 }
 
-static void release_index(u32 index)
+static bool is_label(const char *label)
+{
+	return *label && *label != '.' && *label != '-' &&
+	       strspn(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-+:@") ==
+	       strlen(label);
+}
+
+static int reserve_label(struct qcow2_device *dev, struct qcow2_attach *a)
+{
+	const struct qcow2_device *other;
+	int err = 0;
+
+	if (!a->label)
+		return 0;
+	if (!is_label(a->label)) {
+		a->why = "a device's name has letters, digits, _ . - + : @ only, and begins with no . or -";
+		return -EINVAL;
+	}
+	mutex_lock(&devices_lock);
+	list_for_each_entry(other, &named, named)
+		if (!strcmp(other->label, a->label))
+			err = -EEXIST;
+	if (!err) {
+		strscpy(dev->label, a->label, sizeof(dev->label));
+		list_add(&dev->named, &named);
+	}
+	mutex_unlock(&devices_lock);
+	if (err)
+		a->why = "another device has this name";
+	return err;
+}
+
+/* Index and name are others' to have. */
+static void release_index(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
-	xa_erase(&devices, index);
+	xa_erase(&devices, dev->index);
+	list_del(&dev->named);
 	mutex_unlock(&devices_lock);
 }
 
@@ -401,10 +459,19 @@ close_layers:
 	return err;
 }
 
+void qcow2_device_unclaim_locked(struct qcow2_device *dev)
+{
+	lockdep_assert_held(&devices_lock);
+	dev->detaching = false;
+	/* A close that came meanwhile has found it claimed. */
+	if (!dev->children && !qcow2_disk_is_open(&dev->disk))
+		look_lazy(dev);
+}
+
 void qcow2_device_unclaim(struct qcow2_device *dev)
 {
 	mutex_lock(&devices_lock);
-	dev->detaching = false;
+	qcow2_device_unclaim_locked(dev);
 	mutex_unlock(&devices_lock);
 }
 
@@ -417,7 +484,7 @@ static void publish(struct qcow2_device *dev)
 	pr_info("%s: %u layer%s, %llu bytes, top %pD\n", dev->name, dev->target.chain.nr,
 		dev->target.chain.nr == 1 ? "" : "s", dev->target.chain.layers[0]->size,
 		dev->target.chain.layers[0]->file.filp);
-	device_event(dev, QCOW2BLK_EVENT_ATTACHED);
+	device_event(dev, QCOW2BLK_EVENT_ATTACHED, 0);
 	qcow2_device_unclaim(dev);
 }
 
@@ -478,7 +545,7 @@ static int attach_files(struct qcow2_attach *a, struct qcow2_device *parent, u64
 	dev->error.index = err;
 	dev->parent = parent;
 	snprintf(dev->name, sizeof(dev->name), QCOW2BLK_DISK_NAME "%u", dev->index);
-	err = build_device(dev, a);
+	err = reserve_label(dev, a) ?: build_device(dev, a);
 	if (err)
 		goto release;
 	*size = dev->target.chain.layers[0]->size;
@@ -491,7 +558,7 @@ static int attach_files(struct qcow2_attach *a, struct qcow2_device *parent, u64
 	return err;
 
 release:
-	release_index(dev->index);
+	release_index(dev);
 free:
 	kfree(dev);
 put_module:
@@ -519,21 +586,45 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
 	return ret;
 }
 
+static struct qcow2_device *claim_locked(u32 index)
+{
+	struct qcow2_device *dev = xa_load(&devices, index);
+
+	lockdep_assert_held(&devices_lock);
+	if (!dev)
+		return ERR_PTR(-ENODEV);
+	if (dev->detaching)
+		return ERR_PTR(-EBUSY);
+	dev->detaching = true;
+	return dev;
+}
+
 /* The device, ours to change or to end, or ERR_PTR. */
 struct qcow2_device *qcow2_device_claim(u32 index)
 {
 	struct qcow2_device *dev;
 
 	mutex_lock(&devices_lock);
-	dev = xa_load(&devices, index);
-	if (!dev)
-		dev = ERR_PTR(-ENODEV);
-	else if (dev->detaching)
-		dev = ERR_PTR(-EBUSY);
-	else
-		dev->detaching = true;
+	dev = claim_locked(index);
 	mutex_unlock(&devices_lock);
 	return dev;
+}
+
+/* Nothing looks at it lazily any more, but the worker that may be doing this. */
+static void cancel_lazy_work(struct qcow2_device *dev)
+{
+	if (current_work() == &dev->lazy_work)
+		cancel_work(&dev->lazy_work);
+	else
+		cancel_work_sync(&dev->lazy_work);
+}
+
+static void leave_parent(struct qcow2_device *parent)
+{
+	mutex_lock(&devices_lock);
+	if (parent && !--parent->children && !parent->detaching)
+		look_lazy(parent);
+	mutex_unlock(&devices_lock);
 }
 
 /* Claimed, and opens are refused. */
@@ -547,6 +638,7 @@ static void end_device(struct qcow2_device *dev)
 
 	qcow2_merge_destroy(dev->merge);
 	qcow2_disk_remove(&dev->disk);
+	cancel_lazy_work(dev);
 	if (top->writable && qcow2_layer_finish(top))
 		pr_warn("%s: space that was reserved could not be given back\n", dev->name);
 	qcow2_device_free_target(&dev->target);
@@ -555,13 +647,10 @@ static void end_device(struct qcow2_device *dev)
 	qcow2_disk_destroy(&dev->disk);
 	cancel_work_sync(&dev->error_work);
 
-	mutex_lock(&devices_lock);
-	if (dev->parent)
-		dev->parent->children--;
-	mutex_unlock(&devices_lock);
+	leave_parent(dev->parent);
 	pr_info("%s: detached\n", dev->name);
-	device_event(dev, QCOW2BLK_EVENT_DETACHED);
-	release_index(dev->index);
+	device_event(dev, QCOW2BLK_EVENT_DETACHED, 0);
+	release_index(dev);
 	kfree(dev);
 	module_put(THIS_MODULE);
 }
@@ -572,10 +661,12 @@ static int last_commit(struct qcow2_device *dev, bool force)
 	struct qcow2_layer *top = dev->target.chain.layers[0];
 	int err = top->writable ? qcow2_commit_wait(&top->commit) : 0;
 
-	if (err && force)
-		pr_warn("%s: detached by force: what was written since the last good flush is lost\n",
-			dev->name);
-	return force ? 0 : err;
+	if (!err || !force)
+		return err;
+	pr_warn("%s: detached by force: what was written since the last good flush is lost\n",
+		dev->name);
+	device_event(dev, QCOW2BLK_EVENT_LOST, err);
+	return 0;
 }
 
 bool qcow2_device_has_children(struct qcow2_device *dev)
@@ -588,209 +679,78 @@ bool qcow2_device_has_children(struct qcow2_device *dev)
 	return any;
 }
 
-int qcow2_device_detach(u32 index, bool force)
+/* What cannot be made durable now will not be later: it stays until somebody says otherwise. */
+static void keep_device(struct qcow2_device *dev, int err)
 {
-	struct qcow2_device *dev = qcow2_device_claim(index);
+	mutex_lock(&devices_lock);
+	if (err != -EBUSY)
+		WRITE_ONCE(dev->lazy, false);
+	qcow2_device_unclaim_locked(dev);
+	mutex_unlock(&devices_lock);
+}
+
+/* The device is claimed, and gone, or on an error nobody's. */
+static int detach_claimed(struct qcow2_device *dev, bool force)
+{
 	int err;
 
-	if (IS_ERR(dev))
-		return PTR_ERR(dev);
 	/* No more can come: that takes a claim, too. */
 	err = qcow2_device_has_children(dev) ? -EBUSY : qcow2_disk_refuse_opens(&dev->disk);
-	if (err) {
-		qcow2_device_unclaim(dev);
-		return err;
-	}
-	err = last_commit(dev, force);
-	if (err) {
-		qcow2_disk_allow_opens(&dev->disk);
-		qcow2_device_unclaim(dev);
-		return err;
-	}
-	end_device(dev);
-	return 0;
-}
-
-/* Say so. @from: bytes, before. */
-static void tell_size(struct qcow2_device *dev, u64 from)
-{
-	const struct qcow2_event ev = {
-		.type = QCOW2BLK_EVENT_RESIZED, .index = dev->index,
-		.size = dev->target.chain.layers[0]->size,
-	};
-
-	pr_info("%s: resized from %llu to %llu bytes\n", dev->name, from, ev.size);
-	if (tell_event)
-		tell_event(&ev);
-}
-
-/* --- snapshots ------------------------------------------------------------------------- */
-
-typedef int (*snapshot_fn)(struct qcow2_shadow *s, struct qcow2_layer *l, const char *name,
-			   const char **why);
-
-static const snapshot_fn snapshot_ops[] = {
-	[QCOW2BLK_SNAPSHOT_CREATE] = qcow2_snapshot_create,
-	[QCOW2BLK_SNAPSHOT_APPLY]  = qcow2_snapshot_apply,
-	[QCOW2BLK_SNAPSHOT_DELETE] = qcow2_snapshot_delete,
-};
-
-/* Does another device show this snapshot? */
-static int check_not_shown(struct qcow2_device *dev, const char *name, const char **why)
-{
-	struct qcow2_device *other;
-	struct qcow2_snapshot s;
-	unsigned long index;
-	int err;
-
-	err = qcow2_snapshot_find(dev->target.chain.layers[0], name, &s, why);
-	if (err)
-		return err;
-	*why = "another device shows this snapshot: detach that first";
-	mutex_lock(&devices_lock);
-	xa_for_each(&devices, index, other)
-		if (other->parent == dev && !strcmp(other->snapshot, s.id))
-			err = -EBUSY;
-	mutex_unlock(&devices_lock);
-	return err;
-}
-
-/* Claimed, and nobody has it open who would be surprised. */
-static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op op,
-			    const char *name, const char **why)
-{
-	struct qcow2_layer *top = dev->target.chain.layers[0];
-	struct qcow2_shadow shadow;
-	u64 size = top->size;
-	unsigned int noio;
-	int err;
-
-	if (top->format != QCOW2BLK_FORMAT_QCOW2) {
-		*why = "a raw image has no snapshots";
-		return -EOPNOTSUPP;
-	}
-	if (!top->writable) {
-		*why = "the device is read-only";
-		return -EROFS;
-	}
-	if (op == QCOW2BLK_SNAPSHOT_DELETE) {
-		err = check_not_shown(dev, name, why);
-		if (err)
-			return err;
-	}
-	noio = qcow2_disk_pause(&dev->disk);
-	err = snapshot_ops[op](&shadow, top, name, why);
-	qcow2_disk_resume(&dev->disk, noio);
-	if (err)
-		return err;
-	qcow2_shadow_end(&shadow);
-	if (op == QCOW2BLK_SNAPSHOT_APPLY)
-		qcow2_disk_changed(&dev->disk);
-	if (top->size != size)
-		tell_size(dev, size);
-	return 0;
-}
-
-int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
-			  const char **why)
-{
-	bool alone = op == QCOW2BLK_SNAPSHOT_APPLY && !force;
-	struct qcow2_device *dev = qcow2_device_claim(index);
-	int err = 0;
-
-	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
-							"the device is being changed";
-	if (IS_ERR(dev))
-		return PTR_ERR(dev);
-	*why = "the device is in use, and its content would change";
-	if (alone)
-		err = qcow2_disk_refuse_opens(&dev->disk);
 	if (!err) {
-		err = change_snapshots(dev, op, name, why);
-		if (alone)
+		err = last_commit(dev, force);
+		if (err)
 			qcow2_disk_allow_opens(&dev->disk);
 	}
-	qcow2_device_unclaim(dev);
-	return err;
-}
-
-/* --- size ------------------------------------------------------------------------------ */
-
-int qcow2_device_resize_top(struct qcow2_device *dev, struct qcow2_io_target *t, u64 size,
-			    const char **why)
-{
-	bool raw = t->chain.layers[0]->format == QCOW2BLK_FORMAT_RAW;
-	struct qcow2_shadow shadow;
-	unsigned int noio;
-	int err;
-
-	noio = qcow2_disk_pause(&dev->disk);
-	err = raw ? qcow2_resize_raw(t, size, why) : qcow2_resize(&shadow, t, size, why);
-	if (!err && !raw)
-		qcow2_chain_fit_cache(&t->chain, dev->cache_wanted, &dev->cache_size);
-	qcow2_disk_resume(&dev->disk, noio);
-	if (!err && !raw)
-		qcow2_shadow_end(&shadow);
-	return err;
-}
-
-/* Claimed; who has it open does not mind. */
-static int change_size(struct qcow2_device *dev, u64 size, const char **why)
-{
-	u64 from = dev->target.chain.layers[0]->size;
-	int err = qcow2_device_resize_top(dev, &dev->target, size, why);
-
 	if (err)
-		return err;
-	if (size > from)
-		qcow2_disk_grew(&dev->disk);
+		keep_device(dev, err);
 	else
-		qcow2_disk_changed(&dev->disk);
-	tell_size(dev, from);
-	return 0;
-}
-
-static int shrink_disk(struct qcow2_device *dev, u64 size, const char **why)
-{
-	int err = qcow2_disk_refuse_opens(&dev->disk);
-
-	*why = "the device is in use, and would become smaller";
-	if (err)
-		return err;
-	*why = "a partition reaches behind that size; delete it, or make it smaller, first";
-	err = qcow2_disk_has_partition(&dev->disk, size) ? -ENOTEMPTY : change_size(dev, size, why);
-	qcow2_disk_allow_opens(&dev->disk);
+		end_device(dev);
 	return err;
 }
 
-static int resize_claimed(struct qcow2_device *dev, u64 size, bool shrink, const char **why)
+static void lazy_work(struct work_struct *work)
 {
-	struct qcow2_layer *top = dev->target.chain.layers[0];
-
-	*why = "the device is read-only";
-	if (!top->writable)
-		return -EROFS;
-	*why = "a disk's size is a multiple of 512 bytes";
-	if (size & (SECTOR_SIZE - 1))
-		return -EINVAL;
-	if (size == top->size)
-		return 0;
-	*why = "the disk would become smaller, and lose what lies behind that size";
-	if (size < top->size && !shrink)
-		return -EINVAL;
-	return size < top->size ? shrink_disk(dev, size, why) : change_size(dev, size, why);
-}
-
-int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why)
-{
-	struct qcow2_device *dev = qcow2_device_claim(index);
+	struct qcow2_device *dev = container_of(work, struct qcow2_device, lazy_work);
 	int err;
 
-	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
-							"the device is being changed";
-	if (IS_ERR(dev))
-		return PTR_ERR(dev);
-	err = resize_claimed(dev, size, shrink, why);
-	qcow2_device_unclaim(dev);
-	return err;
+	/* Whoever has it, or opens it now, has us look again. */
+	if (IS_ERR(qcow2_device_claim(dev->index)))
+		return;
+	err = detach_claimed(dev, READ_ONCE(dev->lazy_force));
+	if (!err || err == -EBUSY)
+		return;
+	pr_err("%s: stays: what was written to it cannot be made durable: error %d\n", dev->name,
+	       err);
+	device_event(dev, QCOW2BLK_EVENT_KEPT, err);
+}
+
+int qcow2_device_detach(u32 index, u32 flags)
+{
+	bool force = flags & QCOW2BLK_F_FORCE, lazy = flags & QCOW2BLK_F_LAZY;
+	struct qcow2_device *dev;
+	int err;
+
+	mutex_lock(&devices_lock);
+	dev = xa_load(&devices, index);
+	if (dev && lazy) {
+		dev->lazy_force |= force;
+		WRITE_ONCE(dev->lazy, true);
+	}
+	dev = claim_locked(index);
+	mutex_unlock(&devices_lock);
+	err = PTR_ERR_OR_ZERO(dev);
+	if (!err)
+		err = detach_claimed(dev, force);
+	return lazy && err == -EBUSY ? 0 : err;
+}
+
+int qcow2_device_init(void)
+{
+	lazy_wq = alloc_workqueue("qcow2blk-lazy", WQ_UNBOUND, 0);
+	return lazy_wq ? 0 : -ENOMEM;
+}
+
+void qcow2_device_exit(void)
+{
+	destroy_workqueue(lazy_wq);
 }

@@ -26,7 +26,7 @@
  * struct qcow2_event - something to tell listeners
  * @type: what.
  * @index: of the device.
- * @err: ERROR, STOPPED, BITMAPS: negative errno.
+ * @err: ERROR, STOPPED, BITMAPS, KEPT, LOST: negative errno.
  * @off: ERROR: guest offset, bytes.
  * @layer: ERROR: index in the chain.
  * @size: RESIZED: bytes.
@@ -45,6 +45,8 @@ struct qcow2_event {
  * @index, @name, @flags, @cache_wanted: constant. @flags: enum qcow2blk_flags;
  *	@cache_wanted: bytes for table slices that attach has asked for, or 0.
  * @cache_size: bytes granted for them; changes with the disk's size.
+ * @label: a name that the user has chosen, or an empty string; constant.
+ * @named: where it has one, in the list of those. Under the devices lock.
  * @target: the chain and how requests are served from it.
  * @disk: the disk.
  * @snapshot: ID of the snapshot that it shows, or an empty string.
@@ -53,12 +55,18 @@ struct qcow2_event {
  * @merge: the last merge of the top into the layer below, or NULL. Under the devices lock.
  * @base: the chain from that layer on, as it writes to it.
  * @base_failed: what was written to that layer could not be made durable; for good.
+ * @lazy: it is to end when nobody has it open; @lazy_force: even if what was written is lost by
+ *	that. Under the devices lock; @lazy is also read when the disk is closed.
+ * @lazy_work: ends it then. Queued whenever that may have come true: by the last close, and by
+ *	whoever gives up what kept it, a claim or a child.
  * @detaching: it is somebody's to show, to change or to end, alone. Under the devices lock.
  * @error: the last error to tell of, under @error_lock. @error_work tells.
  */
 struct qcow2_device {
 	u32 index;
 	char name[16];
+	char label[QCOW2BLK_MAX_NAME + 1];
+	struct list_head named;
 	u32 flags;
 	u64 cache_wanted;
 	u64 cache_size;
@@ -70,6 +78,9 @@ struct qcow2_device {
 	struct qcow2_merge *merge;
 	struct qcow2_io_target base;
 	bool base_failed;
+	bool lazy;
+	bool lazy_force;
+	struct work_struct lazy_work;
 	bool detaching;
 
 	spinlock_t error_lock;	/* protects error */
@@ -87,6 +98,7 @@ struct qcow2_device {
  * @direct_io: for all layers.
  * @cache_size: bytes, 0 for the default.
  * @snapshot: name or ID of a snapshot of the top layer to show, read-only, or NULL.
+ * @label: a name for it, or NULL.
  * @parent: index of a device whose files are used instead of @layers, or -1. With
  *	@snapshot only.
  * @nr: layers.  @layers: top first; taken over: NULL once used.
@@ -99,6 +111,7 @@ struct qcow2_attach {
 	enum qcow2blk_direct_io direct_io;
 	u64 cache_size;
 	const char *snapshot;
+	const char *label;
 	int parent;
 	unsigned int nr;
 	struct {
@@ -121,11 +134,17 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size);
 
 /**
  * qcow2_device_detach() - end a device
- * @force: also if what was written cannot be made durable.
- * Returns when the disk is gone and its files are closed.
- * Context: may sleep. Return: 0, -ENODEV, -EBUSY, -EIO.
+ * @flags: QCOW2BLK_F_FORCE: also if what was written cannot be made durable; QCOW2BLK_F_LAZY: if it
+ *	is in use now, or being changed, when it is not any longer.
+ * Returns when the disk is gone and its files are closed, or, LAZY, when it is known that it will.
+ * Context: may sleep. Return: 0, -ENODEV, -EBUSY (not LAZY), -EIO.
+ *
+ * Lazily: when the last opener of the disk and its partitions has closed it a worker claims the
+ * device and refuses further opens. An open that comes before that wins: its close is the last one
+ * then. What comes later gets ENXIO. If what was written cannot be made durable the device stays,
+ * usable as before and not to end lazily any longer, with a line in the log and an event.
  */
-int qcow2_device_detach(u32 index, bool force);
+int qcow2_device_detach(u32 index, u32 flags);
 
 /**
  * qcow2_device_snapshot() - create, apply or delete an internal snapshot
@@ -185,6 +204,9 @@ int qcow2_device_commit(u32 index, const char **why);
 /** qcow2_device_stop_commit() - end that soon. Return: 0, -ENODEV, -EINVAL it does not run. */
 int qcow2_device_stop_commit(u32 index, const char **why);
 
+/** qcow2_device_tell() - tell user space of something. Context: process, may sleep. */
+void qcow2_device_tell(const struct qcow2_event *ev);
+
 /** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
 u32 qcow2_device_flags(const struct qcow2_device *dev);
 
@@ -207,7 +229,7 @@ struct qcow2_device *qcow2_device_next(u32 index);
  */
 void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
 
-/* --- for base.c ---------------------------------------------------------------------------- */
+/* --- for base.c, modify.c and main.c ------------------------------------------------------------------------ */
 
 /**
  * qcow2_device_claim() - the device, ours to change or to end until qcow2_device_unclaim()
@@ -215,6 +237,17 @@ void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
  */
 struct qcow2_device *qcow2_device_claim(u32 index);
 void qcow2_device_unclaim(struct qcow2_device *dev);
+/* The same under qcow2_devices_lock(), which keeps the device until that is given up. */
+void qcow2_device_unclaim_locked(struct qcow2_device *dev);
+
+/**
+ * qcow2_device_init() - what all devices need; before anything else here
+ * Context: may sleep. Return: 0, -ENOMEM.
+ */
+int qcow2_device_init(void);
+
+/** qcow2_device_exit() - take that back; no device exists. Context: may sleep. */
+void qcow2_device_exit(void);
 
 /** qcow2_device_has_children() - do others share its files? Context: may sleep. */
 bool qcow2_device_has_children(struct qcow2_device *dev);

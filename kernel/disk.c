@@ -103,9 +103,20 @@ QCOW2_DEFINE_DISK_OPEN(disk_open, disk)
 	return d->dying ? -ENXIO : 0;
 }
 
+/* Of the disk or of a partition, which is an opener of the disk, too. */
+QCOW2_DEFINE_DISK_RELEASE(disk_release, disk)
+{
+	struct qcow2_disk *d = disk->private_data;
+
+	lockdep_assert_held(&disk->open_mutex);
+	if (!disk_openers(disk))
+		d->closed(d);
+}
+
 static const struct block_device_operations disk_fops = {
-	.owner	= THIS_MODULE,
-	.open	= disk_open,
+	.owner	 = THIS_MODULE,
+	.open	 = disk_open,
+	.release = disk_release,
 };
 
 unsigned int qcow2_disk_nesting(struct block_device *bdev)
@@ -211,6 +222,11 @@ void qcow2_disk_set_read_only(struct qcow2_disk *d)
 {
 	if (d->gd)
 		set_disk_ro(d->gd, true);
+}
+
+bool qcow2_disk_is_open(struct qcow2_disk *d)
+{
+	return disk_openers(d->gd);
 }
 
 void qcow2_disk_allow_opens(struct qcow2_disk *d)

@@ -20,6 +20,8 @@
  * @target: what requests are served from.
  * @nesting: 1 where no image lies on a device of ours, one more a level else.
  * @dying: opens are refused. Under @gd->open_mutex.
+ * @closed: called when nobody has it open any longer, under @gd->open_mutex, so that it cannot end
+ *	the disk itself. Constant. Context: may sleep.
  */
 struct qcow2_disk {
 	struct gendisk *gd;
@@ -27,6 +29,7 @@ struct qcow2_disk {
 	struct qcow2_io_target *target;
 	unsigned int nesting;
 	bool dying;
+	void (*closed)(struct qcow2_disk *d);
 };
 
 /** qcow2_disk_set_groups() - what disks show in sysfs, before udev hears of them. While none exists. */
@@ -34,6 +37,7 @@ void qcow2_disk_set_groups(const struct attribute_group **groups);
 
 /**
  * qcow2_disk_create() - make a disk that nobody sees yet
+ * @d: with @d->closed.
  * @name: of the node.
  * @target: what it serves from, loaded; must outlive the disk.
  * @nesting: see struct qcow2_disk.
@@ -55,6 +59,12 @@ int qcow2_disk_add(struct qcow2_disk *d, bool partscan);
  * Context: may sleep. Return: 0; -EBUSY the disk is open.
  */
 int qcow2_disk_refuse_opens(struct qcow2_disk *d);
+
+/**
+ * qcow2_disk_is_open() - has anybody it, or a partition of it, open?
+ * A guess, which may be wrong when it is returned. Context: any.
+ */
+bool qcow2_disk_is_open(struct qcow2_disk *d);
 
 /** qcow2_disk_allow_opens() - it stays after all. Context: may sleep. */
 void qcow2_disk_allow_opens(struct qcow2_disk *d);

@@ -183,8 +183,11 @@ void qcow2_file_close(struct qcow2_file *f)
 {
 	if (f->writable && !f->direct)
 		mapping_set_gfp_mask(f->filp->f_mapping, f->gfp);
-	/* Closed when the system call returns; 6.1 has __fput_sync() for kernel threads only. */
-	fput(f->filp);
+	/* A task closes it when its system call returns, a worker some time later. */
+	if (current->flags & PF_KTHREAD)
+		__fput_sync(f->filp);
+	else
+		fput(f->filp);
 	mempool_destroy(f->bounce);
 }
 

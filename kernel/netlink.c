@@ -30,7 +30,8 @@ static const struct genl_multicast_group groups[] = {
 	[GROUP_EVENTS] = { .name = QCOW2BLK_GENL_MCGRP_EVENTS },
 };
 
-#define ATTACH_FLAGS	(QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_NO_PARTSCAN | QCOW2BLK_F_NO_DISCARD)
+#define ATTACH_FLAGS	(QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_NO_PARTSCAN | QCOW2BLK_F_NO_DISCARD | \
+			 QCOW2BLK_F_ACTIVATE)
 
 static const struct nla_policy index_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
@@ -38,7 +39,7 @@ static const struct nla_policy index_policy[] = {
 
 static const struct nla_policy detach_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
-	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE),
+	[QCOW2BLK_A_FLAGS]	= NLA_POLICY_MASK(NLA_U32, QCOW2BLK_F_FORCE | QCOW2BLK_F_LAZY),
 };
 
 static const struct nla_policy snapshot_policy[] = {
@@ -68,6 +69,7 @@ static const struct nla_policy attach_policy[] = {
 	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
 	[QCOW2BLK_A_SNAPSHOT]	= { .type = NLA_NUL_STRING, .len = QCOW2_SNAPSHOT_NAME_MAX },
 	[QCOW2BLK_A_PARENT]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_NAME]	= { .type = NLA_NUL_STRING, .len = QCOW2BLK_MAX_NAME },
 };
 
 static const struct nla_policy layer_policy[] = {
@@ -268,6 +270,8 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 				QCOW2BLK_A_PAD);
 	if (!err && dev->snapshot[0])
 		err = nla_put_string(msg, QCOW2BLK_A_SNAPSHOT, dev->snapshot);
+	if (!err && dev->label[0])
+		err = nla_put_string(msg, QCOW2BLK_A_NAME, dev->label);
 	if (!err && dev->parent)
 		err = nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index);
 	err = err ?: put_layers(msg, &dev->target.chain, with_paths) ?:
@@ -443,6 +447,8 @@ static int parse_attach(struct qcow2_attach *a, struct genl_info *info)
 		a->cache_size = nla_get_u64(attrs[QCOW2BLK_A_CACHE_SIZE]);
 	if (attrs[QCOW2BLK_A_SNAPSHOT])
 		a->snapshot = nla_data(attrs[QCOW2BLK_A_SNAPSHOT]);
+	if (attrs[QCOW2BLK_A_NAME])
+		a->label = nla_data(attrs[QCOW2BLK_A_NAME]);
 	a->parent = attrs[QCOW2BLK_A_PARENT] ? nla_get_u32(attrs[QCOW2BLK_A_PARENT]) : -1;
 	return attrs[QCOW2BLK_A_LAYERS] ? parse_layers(a, info) : 0;
 }
@@ -524,14 +530,14 @@ static int attach_doit(struct sk_buff *skb, struct genl_info *info)
 
 	/* Nobody would know of a device whose answer got lost. */
 	err = reply_attached(info, index, size);
-	if (err && qcow2_device_detach(index, true))
+	if (err && qcow2_device_detach(index, QCOW2BLK_F_FORCE))
 		pr_warn(QCOW2BLK_DISK_NAME "%d: stays, though its attacher was not told\n", index);
 	return err;
 }
 
 static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	bool force = false;
+	u32 flags = 0;
 	int err;
 
 	if (!may_change(skb))
@@ -541,8 +547,8 @@ static int detach_doit(struct sk_buff *skb, struct genl_info *info)
 		return -EINVAL;
 	}
 	if (info->attrs[QCOW2BLK_A_FLAGS])
-		force = nla_get_u32(info->attrs[QCOW2BLK_A_FLAGS]) & QCOW2BLK_F_FORCE;
-	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]), force);
+		flags = nla_get_u32(info->attrs[QCOW2BLK_A_FLAGS]);
+	err = qcow2_device_detach(nla_get_u32(info->attrs[QCOW2BLK_A_INDEX]), flags);
 	if (err)
 		blame(info, info->attrs[QCOW2BLK_A_INDEX],
 		      err == -EBUSY ? "the device is in use" :
@@ -674,7 +680,8 @@ static void tell(const struct qcow2_event *ev)
 	if (ev->type == QCOW2BLK_EVENT_RESIZED &&
 	    nla_put_u64_64bit(msg, QCOW2BLK_A_SIZE, ev->size, QCOW2BLK_A_PAD))
 		goto free;
-	if ((ev->type == QCOW2BLK_EVENT_STOPPED || ev->type == QCOW2BLK_EVENT_BITMAPS) &&
+	if ((ev->type == QCOW2BLK_EVENT_STOPPED || ev->type == QCOW2BLK_EVENT_BITMAPS ||
+	     ev->type == QCOW2BLK_EVENT_KEPT || ev->type == QCOW2BLK_EVENT_LOST) &&
 	    nla_put_u32(msg, QCOW2BLK_A_ERRNO, -ev->err))
 		goto free;
 	genlmsg_end(msg, hdr);

@@ -104,6 +104,26 @@ static ssize_t chain_show(struct device *d, struct device_attribute *attr, char 
 }
 static DEVICE_ATTR_ADMIN_RO(chain);
 
+/* --- what udev wants to know ------------------------------------------------------------------- */
+
+static ssize_t image_name_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%pD\n", top_of(d)->file.filp);
+}
+static DEVICE_ATTR_ADMIN_RO(image_name);
+
+static ssize_t name_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%s\n", to_qcow2(d)->label);
+}
+static DEVICE_ATTR_RO(name);
+
+static ssize_t activate_show(struct device *d, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", !!(to_qcow2(d)->flags & QCOW2BLK_F_ACTIVATE));
+}
+static DEVICE_ATTR_RO(activate);
+
 /* --- what may be known ----------------------------------------------------------------------- */
 
 /* What stat(2) says of the image file: not so the inode on btrfs, or that of a block device. */
@@ -249,6 +269,9 @@ static DEVICE_ATTR_RO(cache_used);
 static struct attribute *attrs[] = {
 	&dev_attr_image.attr,
 	&dev_attr_chain.attr,
+	&dev_attr_image_name.attr,
+	&dev_attr_name.attr,
+	&dev_attr_activate.attr,
 	&dev_attr_image_dev.attr,
 	&dev_attr_image_ino.attr,
 	&dev_attr_format.attr,

@@ -28,6 +28,9 @@ attach --cache-size 1M top.qcow2 || fail "an overlay is attached"
 documented=$(sed -nE 's,^(What:)?[[:space:]]+/sys/block/qcow<N>/qcow2/,,p' "$abi" | sort)
 check "each file is documented" diff <(echo "$documented") <(ls "$files")
 is image "$PWD/top.qcow2"
+is image_name top.qcow2
+is name ''
+is activate 0
 is chain "$(printf 'qcow2\t%s\nqcow2\t%s\nraw\t%s' "$PWD"/{top.qcow2,middle.qcow2,base.raw})"
 is image_dev "$((0x$(stat -c %D top.qcow2) >> 8)):$((0x$(stat -c %D top.qcow2) & 255))"
 is image_ino "$(stat -c %i top.qcow2)"

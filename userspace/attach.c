@@ -26,6 +26,8 @@ struct attach_options {
 	const char *image;
 	enum qcow2blk_format format;
 	bool json;
+	bool untold;
+	bool unnamed;
 };
 
 enum {
@@ -40,6 +42,8 @@ enum {
 	OPT_LOAD_SNAPSHOT,
 	OPT_NO_PARTSCAN,
 	OPT_DEVICE,
+	OPT_NAME,
+	OPT_ACTIVATE,
 	OPT_REPAIR,
 	OPT_JSON,
 };
@@ -58,6 +62,8 @@ static const struct option long_options[] = {
 	{ "load-snapshot", required_argument, NULL, OPT_LOAD_SNAPSHOT },
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "device", required_argument, NULL, OPT_DEVICE },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "activate", no_argument, NULL, OPT_ACTIVATE },
 	{ "repair", no_argument, NULL, OPT_REPAIR },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ }
@@ -169,6 +175,12 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 		if (!qcow2_node_parse(value, &o->device.index))
 			return bad_value("device", value, "a name like qcow0 is wanted");
 		return 0;
+	case OPT_NAME:
+		o->device.name = (char *)value;
+		return 0;
+	case OPT_ACTIVATE:
+		o->device.flags |= QCOW2BLK_F_ACTIVATE;
+		return 0;
 	case OPT_REPAIR:
 		o->policy.repair = true;
 		return 0;
@@ -189,7 +201,7 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 		if (ret)
 			return ret;
 	}
-	if (argc - optind != 1)
+	if (argc - optind != !o->unnamed)
 		return qcow2_error_usage("attach", "give one IMAGE");
 	o->image = argv[optind];
 	if (o->device.snapshot && !(o->device.flags & QCOW2BLK_F_READ_ONLY))
@@ -388,7 +400,7 @@ static int print_device(const struct attach_options *o, struct qcow2_error *err)
 /* A device that nobody gets to know of is of no use. */
 static int tell(const struct attach_options *o, struct qcow2_error *err)
 {
-	int ret = print_device(o, err);
+	int ret = o->untold ? 0 : print_device(o, err);
 
 	if (!ret && (fflush(stdout) || ferror(stdout)))
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
@@ -464,9 +476,11 @@ int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *poli
 	return ret;
 }
 
-static int run(int argc, char **argv)
+/* @index: (out) the device, which is not printed then; or NULL. */
+static int attach_by_options(int argc, char **argv, int *index)
 {
 	struct attach_options o = {
+		.untold = index,
 		.device.index = QCOW2_NL_ANY_INDEX,
 		.device.parent = QCOW2_NL_ANY_INDEX,
 		.format = QCOW2BLK_FORMAT_QCOW2,
@@ -480,8 +494,34 @@ static int run(int argc, char **argv)
 	ret = parse_options(&o, argc, argv);
 	if (!ret && attach(&o, &err))
 		ret = qcow2_error_print(&err);
+	if (index)
+		*index = o.device.index;
 	qcow2_chain_policy_free(&o.policy);
 	return ret;
+}
+
+int qcow2_attach_by_options(int argc, char **argv, int *index)
+{
+	/* From the start, also where the program has parsed options of its own. */
+	optind = 0;
+	return attach_by_options(argc, argv, index);
+}
+
+int qcow2_attach_check_options(int argc, char **argv)
+{
+	struct attach_options o = { .unnamed = true };
+	int ret;
+
+	optind = 0;
+	qcow2_chain_policy_init(&o.policy);
+	ret = parse_options(&o, argc, argv);
+	qcow2_chain_policy_free(&o.policy);
+	return ret;
+}
+
+static int run(int argc, char **argv)
+{
+	return attach_by_options(argc, argv, NULL);
 }
 
 const struct qcow2_command qcow2_command_attach = {
@@ -523,6 +563,11 @@ const struct qcow2_command qcow2_command_attach = {
 		"                           ID, with -r; also while the image is attached: it stays\n"
 		"                           so until this device is detached\n"
 		"  --no-partscan            no partitions\n"
+		"  --name NAME              udev makes a link /dev/qcow2/NAME, and /dev/qcow2/NAME-part1\n"
+		"                           to partitions; no two devices have the same name\n"
+		"  --activate               volume groups, RAID arrays and the like that are found on it\n"
+		"                           may be activated as on other disks; they are not, else,\n"
+		"                           for they are the guest's\n"
 		"  --device qcowN           this device, not the first free one\n"
 		"  --json                   print all about the device as a JSON object\n",
 	.run = run,

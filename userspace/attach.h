@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Devices that commands make for themselves. */
+/* Devices that commands make for themselves, or for others to use. */
 #ifndef QCOW2CTL_ATTACH_H
 #define QCOW2CTL_ATTACH_H
 
@@ -26,6 +26,23 @@
 int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *policy, bool top_only,
 			const struct qcow2_key_files *key_files, struct qcow2_nl **nl, int *index,
 			sigset_t *before, struct qcow2_error *err);
+
+/**
+ * qcow2_attach_by_options() - attach an image as "qcow2ctl attach" does, but print no device
+ * @argc: how many arguments.
+ * @argv: "attach", options of that command, and the image.
+ * @index: (out) the device.
+ *
+ * All is there when it returns: partitions, udev's links. Return: enum qcow2_exit; has said why.
+ */
+int qcow2_attach_by_options(int argc, char **argv, int *index);
+
+/**
+ * qcow2_attach_check_options() - would "qcow2ctl attach" take these?
+ * @argc, @argv: as for qcow2_attach_by_options(), without the image.
+ * Return: 0, or QCOW2_EXIT_USAGE; has said why then.
+ */
+int qcow2_attach_check_options(int argc, char **argv);
 
 /**
  * qcow2_attach_undo() - detach a device that nobody was told of

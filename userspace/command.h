@@ -29,5 +29,6 @@ extern const struct qcow2_command qcow2_command_check;
 extern const struct qcow2_command qcow2_command_snapshot;
 extern const struct qcow2_command qcow2_command_resize;
 extern const struct qcow2_command qcow2_command_commit;
+extern const struct qcow2_command qcow2_command_tab;
 
 #endif /* QCOW2CTL_COMMAND_H */

@@ -260,10 +260,13 @@ static int look(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_
 
 static int wait_for_end(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_error *err)
 {
+	char path[QCOW2_NODE_NAME_LEN];
 	struct qcow2_progress progress;
 	struct qcow2_error ignored;
-	int ret;
+	int ret, fd;
 
+	/* A device that is to go when nobody has it open stays until its fate is known. */
+	fd = open(qcow2_node_path(c->t.index, path), O_RDONLY | O_CLOEXEC);
 	qcow2_progress_begin(&progress, c->top_name, "committing");
 	while (!(ret = look(c, p, err)) && p->state == QCOW2_NL_COMMIT_RUNNING) {
 		qcow2_progress_update(&progress, p->done, p->total);
@@ -272,6 +275,8 @@ static int wait_for_end(const struct commit *c, struct qcow2_nl_commit *p, struc
 					&ignored);
 	}
 	qcow2_progress_end(&progress);
+	if (fd >= 0)
+		close(fd);
 	return ret;
 }
 

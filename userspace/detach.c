@@ -36,6 +36,14 @@ static bool being_committed(const struct qcow2_devices *devices, int index)
 	return device && device->commit.state == QCOW2_NL_COMMIT_RUNNING;
 }
 
+/* Was it to go by itself? */
+static bool is_lazy(const struct qcow2_devices *devices, int index)
+{
+	const struct qcow2_nl_device *device = qcow2_devices_by_index(devices, index);
+
+	return device && device->flags & QCOW2BLK_F_LAZY;
+}
+
 /* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
 static int detach_one(const struct qcow2_devices *devices, int index, uint32_t flags,
 		      struct qcow2_error *err)
@@ -43,11 +51,15 @@ static int detach_one(const struct qcow2_devices *devices, int index, uint32_t f
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	char path[QCOW2_NODE_NAME_LEN], user[QCOW2_NODE_USER_LEN] = "";
 	struct qcow2_node_traces traces;
+	bool was_lazy = is_lazy(devices, index);
 	int ret, error;
 
 	qcow2_node_find_traces(index, &traces);
 	do {
 		ret = qcow2_nl_detach(devices->nl, index, flags, &error, err);
+		/* It was to go lazily, and has gone. */
+		if (error == ENODEV && was_lazy)
+			ret = 0;
 		if (error == EBUSY && !shown_by(devices, index, user))
 			qcow2_node_user(index, user);
 	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
@@ -103,6 +115,7 @@ static int run(int argc, char **argv)
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
 		{ "force", no_argument, NULL, 'f' },
+		{ "lazy", no_argument, NULL, 'l' },
 		{ }
 	};
 	struct qcow2_devices devices;
@@ -115,7 +128,9 @@ static int run(int argc, char **argv)
 		if (opt == 'a')
 			all = true;
 		else if (opt == 'f')
-			flags = QCOW2BLK_F_FORCE;
+			flags |= QCOW2BLK_F_FORCE;
+		else if (opt == 'l')
+			flags |= QCOW2BLK_F_LAZY;
 		else
 			return qcow2_error_usage("detach", NULL);
 	}
@@ -133,13 +148,17 @@ static int run(int argc, char **argv)
 
 const struct qcow2_command qcow2_command_detach = {
 	.name = "detach",
-	.usage = "[--force] DEVICE|IMAGE|--all",
+	.usage = "[--force] [--lazy] DEVICE|IMAGE|--all",
 	.summary = "Detach a device",
 	.help =
 		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device. Returns when\n"
 		"what was written is durable, the device is gone and its images are closed.\n"
 		"\n"
 		"  --all                    detach all that are not in use; fails if some are\n"
+		"  --lazy                   a device in use goes when the last one has closed it, as at\n"
+		"                           umount; until then it can be used, also by others. Returns\n"
+		"                           at once. If what was written cannot be made durable then, it\n"
+		"                           stays, and the kernel's log says so\n"
 		"  --force                  detach even if what was written last cannot be made\n"
 		"                           durable, and lose it; a device in use stays all the same\n",
 	.run = run,

@@ -214,6 +214,8 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	qcow2_output_add_int(o, "virtual-size", device->size);
 	qcow2_output_add_bool(o, "read-only", device->flags & QCOW2BLK_F_READ_ONLY);
 	qcow2_output_add_bool(o, "stopped", device->flags & QCOW2BLK_F_STOPPED);
+	qcow2_output_add_bool(o, "activate", device->flags & QCOW2BLK_F_ACTIVATE);
+	qcow2_output_add_bool(o, "lazy-detach", device->flags & QCOW2BLK_F_LAZY);
 	qcow2_output_add_str(o, "discard",
 			     device->flags & QCOW2BLK_F_NO_DISCARD ? "ignore" : "unmap");
 	qcow2_output_add_bool(o, "partscan", !(device->flags & QCOW2BLK_F_NO_PARTSCAN));
@@ -221,6 +223,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	for (i = 0; i < device->nr_layers; i++)
 		json_object_array_add(layers, layer_json(&device->layers[i]));
 	json_object_object_add(o, "layers", layers);
+	qcow2_output_add_str(o, "name", device->name);
 	if (device->snapshot)
 		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
 	if (device->parent != QCOW2_NL_ANY_INDEX)

@@ -2,6 +2,7 @@
 #include "error.h"
 #include "output.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,9 +25,15 @@ int qcow2_error_set(struct qcow2_error *err, int code, const char *file,
 	return code;
 }
 
+/* This code is in several programs. */
+static void print_program(void)
+{
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+}
+
 int qcow2_error_print(const struct qcow2_error *err)
 {
-	fputs("qcow2ctl: ", stderr);
+	print_program();
 	qcow2_output_text(stderr, err->text);
 	fputc('\n', stderr);
 	return err->code;
@@ -41,7 +48,7 @@ void qcow2_error_warn(const char *file, const char *fmt, ...)
 	vsnprintf(text.text, sizeof(text.text), fmt, ap);
 	va_end(ap);
 
-	fputs("qcow2ctl: ", stderr);
+	print_program();
 	if (file) {
 		qcow2_output_text(stderr, file);
 		fputs(": ", stderr);
@@ -56,7 +63,8 @@ int qcow2_error_usage(const char *command, const char *fmt, ...)
 	va_list ap;
 
 	if (fmt) {
-		fprintf(stderr, "qcow2ctl%s%s: ", command ? " " : "", command ? command : "");
+		fprintf(stderr, "%s%s%s: ", program_invocation_short_name, command ? " " : "",
+			command ? command : "");
 		va_start(ap, fmt);
 		vfprintf(stderr, fmt, ap);
 		va_end(ap);
@@ -69,6 +77,7 @@ int qcow2_error_usage(const char *command, const char *fmt, ...)
 
 void qcow2_error_nomem(void)
 {
-	fputs("qcow2ctl: out of memory\n", stderr);
+	print_program();
+	fputs("out of memory\n", stderr);
 	exit(QCOW2_EXIT_FAILED);
 }

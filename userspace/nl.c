@@ -280,6 +280,8 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
 		mnl_attr_put_u64(nlh, QCOW2BLK_A_CACHE_SIZE, device->cache_size);
 	if (device->snapshot)
 		mnl_attr_put_strz(nlh, QCOW2BLK_A_SNAPSHOT, device->snapshot);
+	if (device->name)
+		mnl_attr_put_strz(nlh, QCOW2BLK_A_NAME, device->name);
 	if (device->parent == QCOW2_NL_ANY_INDEX)
 		put_layers(nlh, device, begin);
 	else
@@ -554,6 +556,8 @@ static bool take_attr(const struct nlattr *attr, struct qcow2_nl_device *device)
 		return true;
 	case QCOW2BLK_A_SNAPSHOT:
 		return read_string(attr, &device->snapshot);
+	case QCOW2BLK_A_NAME:
+		return read_string(attr, &device->name);
 	case QCOW2BLK_A_FLAGS:
 		return read_u32(attr, &device->flags);
 	case QCOW2BLK_A_CACHE_SIZE:
@@ -617,6 +621,7 @@ void qcow2_nl_free_list(struct qcow2_nl_device *devices, unsigned int count)
 
 	for (i = 0; i < count; i++) {
 		free(devices[i].snapshot);
+		free(devices[i].name);
 		for (j = 0; j < devices[i].nr_layers; j++) {
 			free(devices[i].layers[j].cipher);
 			free(devices[i].layers[j].path);

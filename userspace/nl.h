@@ -98,6 +98,7 @@ struct qcow2_nl_commit {
  * @cache_size: bytes; 0 is the default. (in, out)
  * @size: bytes, size of the disk. (out)
  * @snapshot: name or ID of the snapshot to show, or NULL (in); its ID (out).
+ * @name: the user's name for it, or NULL. (in, out)
  * @parent: number of the device whose files it shares, or QCOW2_NL_ANY_INDEX; @layers are
  *	not looked at then. (in, out)
  * @nr_layers: how many.
@@ -112,6 +113,7 @@ struct qcow2_nl_device {
 	uint64_t cache_size;
 	uint64_t size;
 	char *snapshot;
+	char *name;
 	int parent;
 	unsigned int nr_layers;
 	struct qcow2_nl_layer layers[QCOW2BLK_MAX_LAYERS];
@@ -149,7 +151,7 @@ int qcow2_nl_attach(struct qcow2_nl *nl, struct qcow2_nl_device *device,
  * qcow2_nl_detach() - remove a device
  * @nl: the connection.
  * @index: which.
- * @flags: QCOW2BLK_F_FORCE or 0.
+ * @flags: QCOW2BLK_F_FORCE, QCOW2BLK_F_LAZY: it may still be there then, if it is in use.
  * @error: (out) why it is refused: EBUSY, the device is open; EIO, what was written cannot
  *	be made durable; or another positive errno; or 0.
  * @err: (out) filled in on error.

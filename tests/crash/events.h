@@ -12,8 +12,8 @@
  * @last_errno: of the last one of each type that names one.
  */
 struct events {
-	unsigned int count[QCOW2BLK_EVENT_RESIZED + 1];
-	unsigned int last_errno[QCOW2BLK_EVENT_RESIZED + 1];
+	unsigned int count[QCOW2BLK_EVENT_LOST + 1];
+	unsigned int last_errno[QCOW2BLK_EVENT_LOST + 1];
 };
 
 /* Listen to the group from now on. Dies where it cannot. */

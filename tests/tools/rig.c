@@ -286,6 +286,11 @@ int rig_force_detach(int index)
 	return send_detach(index, QCOW2BLK_F_FORCE);
 }
 
+int rig_lazy_detach(int index)
+{
+	return send_detach(index, QCOW2BLK_F_LAZY);
+}
+
 int rig_snapshot(int index, uint8_t op, const char *name)
 {
 	char buf[1024];
@@ -356,6 +361,18 @@ static struct answer get_device(int index)
 uint64_t rig_stat(int index, unsigned int stat)
 {
 	return get_device(index).stats[stat];
+}
+
+bool rig_exists(int index)
+{
+	char buf[1024];
+	struct answer answer = { 0 };
+	struct nlmsghdr *nlh;
+
+	connect_to_module();
+	nlh = request(buf, family, QCOW2BLK_CMD_GET);
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	return talk(nlh, &answer) != -ENODEV;
 }
 
 uint32_t rig_flags(int index)

@@ -72,6 +72,12 @@ int rig_try_detach(int index);
 /* Detach even if what was written is lost by it. Return: 0 or negative errno. */
 int rig_force_detach(int index);
 
+/* Detach when nobody has it open, see QCOW2BLK_F_LAZY. Return: 0 or negative errno. */
+int rig_lazy_detach(int index);
+
+/* Is there such a device? */
+bool rig_exists(int index);
+
 /*
  * Create, apply or delete a snapshot. @op: enum qcow2blk_snapshot_op. An apply is forced: who asks
  * has the disk open. Return: 0 or negative errno.

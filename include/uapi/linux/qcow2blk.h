@@ -33,6 +33,9 @@
 /* Bytes in the key of an encrypted layer, at most. */
 #define QCOW2BLK_MAX_KEY		128
 
+/* Bytes in the name of a device, at most. */
+#define QCOW2BLK_MAX_NAME		63
+
 /* Highest device index. */
 #define QCOW2BLK_MAX_INDEX		32767
 
@@ -45,18 +48,24 @@
  *	Errors: ENODEV no such device.
  * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS or
  *	QCOW2BLK_A_PARENT, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS,
- *	QCOW2BLK_A_DIRECT_IO, QCOW2BLK_A_CACHE_SIZE. Answer: QCOW2BLK_CMD_ATTACH with
+ *	QCOW2BLK_A_DIRECT_IO, QCOW2BLK_A_CACHE_SIZE, QCOW2BLK_A_NAME. Answer: QCOW2BLK_CMD_ATTACH with
  *	QCOW2BLK_A_INDEX and QCOW2BLK_A_SIZE. When it arrives the disk exists; partitions are not
  *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
  *	that with BLKRRPART.
- *	Errors: EEXIST index in use, EINVAL a bad image or attribute,
+ *	Errors: EEXIST index or name in use, EINVAL a bad image or attribute,
  *	EOPNOTSUPP a feature that is not supported, EBUSY an image that
  *	nests too deep, EBADF/EIO the file, ENOKEY an encrypted image without a key.
  * @QCOW2BLK_CMD_DETACH: remove a device (QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS). What was
  *	written is made durable first. Returns when the disk is gone and its files are
  *	closed.
- *	Errors: ENODEV no such device, EBUSY it is open or a parent, EIO it cannot be made durable
- *	and QCOW2BLK_F_FORCE was not given: the device stays.
+ *	With QCOW2BLK_F_LAZY a device that is in use, or is being changed, goes when it is not any
+ *	longer, that is, when the last opener of the disk and its partitions has closed it; the
+ *	answer comes at once, and GET still shows the device, with that flag. An open that comes
+ *	before it begins to go keeps it until it is closed; one that comes later gets ENXIO. Until
+ *	then everything else can be done to it, a second DETACH too. If it cannot be made durable
+ *	when it comes to it the device stays, without the flag; see QCOW2BLK_EVENT_KEPT.
+ *	Errors: ENODEV no such device, EBUSY it is open, being changed or a parent, EIO it cannot be
+ *	made durable and QCOW2BLK_F_FORCE was not given: the device stays.
  * @QCOW2BLK_CMD_SNAPSHOT: create, apply or delete an internal snapshot of the top layer
  *	(QCOW2BLK_A_INDEX, QCOW2BLK_A_SNAPSHOT_OP, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_FLAGS).
  *	Requests wait meanwhile; all that was written before is in the snapshot.
@@ -129,6 +138,9 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_COMMIT_OP: u8, enum qcow2blk_commit_op. (in)
  * @QCOW2BLK_A_COMMIT: nest of enum qcow2blk_commit_attr: the last COMMIT of the device; absent
  *	where there was none. (out)
+ * @QCOW2BLK_A_NAME: string, 1 to QCOW2BLK_MAX_NAME bytes out of A-Z a-z 0-9 _ . - + : @, the first
+ *	one no . or -: a name for the device, which no other one has. It stands in sysfs, so that
+ *	udev can make a link of it, and means nothing else to the kernel. (ATTACH, out)
  */
 enum qcow2blk_attr {
 	QCOW2BLK_A_UNSPEC,
@@ -150,6 +162,7 @@ enum qcow2blk_attr {
 	QCOW2BLK_A_PARENT,
 	QCOW2BLK_A_COMMIT_OP,
 	QCOW2BLK_A_COMMIT,
+	QCOW2BLK_A_NAME,
 
 	__QCOW2BLK_A_MAX,
 	QCOW2BLK_A_MAX = __QCOW2BLK_A_MAX - 1
@@ -323,6 +336,9 @@ enum qcow2blk_commit_attr {
  *	their clusters. (ATTACH, out)
  * @QCOW2BLK_F_FORCE: detach even if what was not yet flushed cannot be written; apply a
  *	snapshot even if the disk is open. (DETACH, SNAPSHOT)
+ * @QCOW2BLK_F_LAZY: detach when nobody has it open. (DETACH; out: that will come)
+ * @QCOW2BLK_F_ACTIVATE: what is found on the disk (LVM, MD) may be activated by itself. Stands in
+ *	sysfs, for udev; nothing else to the kernel. (ATTACH, out)
  * @QCOW2BLK_F_SHRINK: the disk may become smaller. (RESIZE)
  * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
  *	flushes fail, reads go on. (out)
@@ -334,6 +350,8 @@ enum qcow2blk_flags {
 	QCOW2BLK_F_FORCE	= 1 << 3,
 	QCOW2BLK_F_STOPPED	= 1 << 4,
 	QCOW2BLK_F_SHRINK	= 1 << 5,
+	QCOW2BLK_F_LAZY		= 1 << 6,
+	QCOW2BLK_F_ACTIVATE	= 1 << 7,
 };
 
 /**
@@ -403,6 +421,10 @@ enum qcow2blk_iv {
  *	use, so nobody takes it for true; QCOW2BLK_A_ERRNO. While a device is detached, once;
  *	and at the end of a COMMIT, of a bitmap of the backing file.
  * @QCOW2BLK_EVENT_RESIZED: the disk has another size, QCOW2BLK_A_SIZE.
+ * @QCOW2BLK_EVENT_KEPT: a device that was to go lazily stays: what was written to it cannot be made
+ *	durable; QCOW2BLK_A_ERRNO.
+ * @QCOW2BLK_EVENT_LOST: a device goes by force, and with it what was written since the last good
+ *	flush; QCOW2BLK_A_ERRNO. QCOW2BLK_EVENT_DETACHED follows.
  */
 enum qcow2blk_event {
 	QCOW2BLK_EVENT_ATTACHED = 1,
@@ -412,6 +434,8 @@ enum qcow2blk_event {
 	QCOW2BLK_EVENT_STOPPED,
 	QCOW2BLK_EVENT_BITMAPS,
 	QCOW2BLK_EVENT_RESIZED,
+	QCOW2BLK_EVENT_KEPT,
+	QCOW2BLK_EVENT_LOST,
 };
 
 #endif /* _UAPI_LINUX_QCOW2BLK_H */
