@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "node.h"
+#include "users.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -371,95 +372,6 @@ void qcow2_node_wait_gone(int index, const struct qcow2_node_traces *traces)
 			return;
 }
 
-/* Field number @n of @line, counted from 0, fields parted by one space. */
-static bool field(const char *line, unsigned int n, char *buf, size_t len)
-{
-	while (n-- && line)
-		line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
-	if (!line)
-		return false;
-	snprintf(buf, len, "%.*s", (int)strcspn(line, "\n "), line);
-	return true;
-}
-
-static bool find_mount(dev_t dev, char *where, size_t len)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char want[32], number[32], *line = NULL;
-	bool found = false;
-	size_t size = 0;
-
-	if (!f)
-		return false;
-	snprintf(want, sizeof(want), "%u:%u", major(dev), minor(dev));
-	while (!found && getline(&line, &size, f) > 0)
-		found = field(line, 2, number, sizeof(number)) && !strcmp(number, want) &&
-			field(line, 4, where, len);
-	free(line);
-	fclose(f);
-	return found;
-}
-
-/* Lines of /proc/swaps begin with a path; a swap file is no device. */
-static bool is_swap(dev_t dev)
-{
-	FILE *f = fopen("/proc/swaps", "re");
-	char path[PATH_MAX], *line = NULL;
-	bool found = false;
-	struct stat st;
-	size_t size = 0;
-
-	if (!f)
-		return false;
-	while (!found && getline(&line, &size, f) > 0)
-		found = field(line, 0, path, sizeof(path)) && !stat(path, &st) &&
-			S_ISBLK(st.st_mode) && st.st_rdev == dev;
-	free(line);
-	fclose(f);
-	return found;
-}
-
-static bool find_holder(int index, const char *part, char *holder, size_t len)
-{
-	bool found = false;
-	struct dirent *d;
-	char dir[128];
-	DIR *holders;
-
-	snprintf(dir, sizeof(dir), "/sys/block/" QCOW2BLK_DISK_NAME "%d/%s%sholders", index,
-		 part ? part : "", part ? "/" : "");
-	holders = opendir(dir);
-	if (!holders)
-		return false;
-	while (!found && (d = readdir(holders))) {
-		found = d->d_name[0] != '.';
-		if (found)
-			snprintf(holder, len, "%s", d->d_name);
-	}
-	closedir(holders);
-	return found;
-}
-
-static bool part_is_idle(int index, const char *part, void *data)
-{
-	char who[QCOW2_NODE_USER_LEN - 64], *text = data;
-
-	if (find_mount(sysfs_dev(index, part), who, sizeof(who)))
-		snprintf(text, QCOW2_NODE_USER_LEN, "mounted on %s", who);
-	else if (is_swap(sysfs_dev(index, part)))
-		snprintf(text, QCOW2_NODE_USER_LEN, "used as swap");
-	else if (find_holder(index, part, who, sizeof(who)))
-		snprintf(text, QCOW2_NODE_USER_LEN, "used by %s", who);
-	return !text[0];
-}
-
-const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN])
-{
-	text[0] = '\0';
-	visit_parts(index, part_is_idle, text);
-	return text;
-}
-
 struct end {
 	uint64_t size;
 	char *part;
@@ -510,7 +422,7 @@ static bool freeze_part(int index, const char *part, void *data)
 	int fd;
 
 	if (frozen->count == sizeof(frozen->fds) / sizeof(*frozen->fds) ||
-	    !find_mount(sysfs_dev(index, part), where, sizeof(where)))
+	    !qcow2_users_mount_of(sysfs_dev(index, part), where, sizeof(where)))
 		return true;
 	fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0 && !ioctl(fd, FIFREEZE, 0))

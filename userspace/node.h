@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Device nodes: names, partitions, udev, and who keeps a device busy. */
+/* Device nodes: names, partitions, udev. */
 #ifndef QCOW2CTL_NODE_H
 #define QCOW2CTL_NODE_H
 
@@ -9,7 +9,6 @@
 #include <sys/types.h>
 
 #define QCOW2_NODE_NAME_LEN	32
-#define QCOW2_NODE_USER_LEN	512
 
 /**
  * qcow2_node_parse() - is this the name of a device?
@@ -132,15 +131,6 @@ void qcow2_node_freeze(int index, struct qcow2_node_frozen *frozen);
  * @frozen: what qcow2_node_freeze() found.
  */
 void qcow2_node_thaw(struct qcow2_node_frozen *frozen);
-
-/**
- * qcow2_node_user() - who keeps a device busy?
- * @index: the device.
- * @text: (out) "mounted on /mnt", "used by dm-0", "used as swap", or an empty string: not known.
- *
- * Return: @text.
- */
-const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN]);
 
 /**
  * qcow2_node_part_behind() - is there a partition that reaches behind a size?

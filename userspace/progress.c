@@ -17,7 +17,8 @@ void qcow2_progress_begin(struct qcow2_progress *progress, const char *file, con
 	progress->what = what;
 	progress->file = file;
 	progress->shown = false;
-	progress->next = isatty(STDERR_FILENO) ? qcow2_node_now() + PATIENCE : UINT64_MAX;
+	progress->since = qcow2_node_now();
+	progress->next = isatty(STDERR_FILENO) ? progress->since + PATIENCE : UINT64_MAX;
 }
 
 void qcow2_progress_update(struct qcow2_progress *progress, uint64_t done, uint64_t total)
@@ -33,7 +34,10 @@ void qcow2_progress_update(struct qcow2_progress *progress, uint64_t done, uint6
 	progress->shown = true;
 	fputs(ERASE "qcow2ctl: ", stderr);
 	qcow2_output_text(stderr, progress->file);
-	fprintf(stderr, ": %s %.0f%%", progress->what, total ? 100.0 * done / total : 100.0);
+	if (total)
+		fprintf(stderr, ": %s %.0f%%", progress->what, 100.0 * done / total);
+	else
+		fprintf(stderr, ": %s, %.0f s", progress->what, (now - progress->since) / 1e6);
 }
 
 void qcow2_progress_end(struct qcow2_progress *progress)

@@ -8,14 +8,16 @@
 
 /**
  * struct qcow2_progress - a line that changes
- * @what: what is being done, "checking"; the line is "qcow2ctl: FILE: WHAT 42%".
+ * @what: what is being done, "checking"; the line is "qcow2ctl: FILE: WHAT 42%", or "WHAT, 7 s".
  * @file: to what.
  * @next: when to print again, see qcow2_node_now().
+ * @since: when it began.
  * @shown: there is a line to be erased.
  */
 struct qcow2_progress {
 	const char *what;
 	const char *file;
+	uint64_t since;
 	uint64_t next;
 	bool shown;
 };
@@ -34,7 +36,7 @@ void qcow2_progress_begin(struct qcow2_progress *progress, const char *file, con
  * qcow2_progress_update() - so much is done
  * @progress: the work, or NULL.
  * @done: in any unit.
- * @total: in the same unit.
+ * @total: in the same unit; 0: nobody knows, so how long it has taken is shown.
  */
 void qcow2_progress_update(struct qcow2_progress *progress, uint64_t done, uint64_t total);
 
