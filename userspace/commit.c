@@ -363,6 +363,7 @@ static int run(int argc, char **argv)
 	static const struct option options[] = {
 		QCOW2_TEMPORARY_OPTION_DIR,
 		QCOW2_TEMPORARY_OPTION_ALLOW,
+		QCOW2_TEMPORARY_OPTION_DATA,
 		QCOW2_TEMPORARY_OPTION_KEY,
 		{ "stop", no_argument, NULL, 's' },
 		{ }
@@ -408,6 +409,7 @@ const struct qcow2_command qcow2_command_commit = {
 		"snapshots, too. A backing file that is smaller than the disk is made as large.\n"
 		"\n"
 		QCOW2_TEMPORARY_BACKING_HELP
+		QCOW2_TEMPORARY_DATA_HELP
 		QCOW2_TEMPORARY_KEY_HELP
 		"  --stop                   end a commit that is under way, as Ctrl-C does\n",
 	.run = run,
