@@ -5,7 +5,7 @@
 # shellcheck disable=SC2016 # the variables are those of jq
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
-need qemu-img mkfs.ext4 sfdisk dmsetup losetup unshare jq
+need qemu-img mkfs.ext4 sfdisk dmsetup losetup unshare script jq
 at_exit qcow2ctl detach --all
 
 cd "$test_dir" || exit 1
@@ -83,6 +83,11 @@ wait_refuses() {	# SECONDS: at most so long, and then it says why
 	check "it has waited" test $((SECONDS - start)) -ge "${1%.*}"
 }
 wait_refuses 1.5
+exec 7<"$device"
+script -qec "qcow2ctl detach --wait=2 $device" said >/dev/null
+exec 7<&-
+check "on a terminal it says that it waits, and how long it has" \
+	grep -q "$device: waiting until nobody uses it, 1 s" said
 dd if=raw of="$device" bs=64k conv=fsync status=none
 mkfs.ext4 -q "$device"
 mount "$device" one

@@ -63,13 +63,12 @@ static int explain(int index, int error, struct qcow2_error *err)
 
 /* Somebody who holds it for a moment only, as udev, is always waited for. */
 static bool wait_on(const struct qcow2_devices *devices, int index, const struct detach *d,
-		    uint64_t end, struct qcow2_progress *progress)
+		    uint64_t end)
 {
 	unsigned int i;
 
 	if (!d->wait)
 		return !qcow2_users_any(devices, index) && qcow2_node_nap(end);
-	qcow2_progress_update(progress, 0, 0);
 	for (i = 0; i < NAPS; i++)
 		if (!qcow2_node_nap(d->end))
 			return false;
@@ -81,16 +80,17 @@ static int detach_one(const struct qcow2_devices *devices, int index, const stru
 {
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	struct qcow2_node_traces traces;
-	struct qcow2_progress progress;
+	struct qcow2_progress_watch watch;
 	char path[QCOW2_NODE_NAME_LEN];
 	int ret, error;
 
 	qcow2_node_find_traces(index, &traces);
-	qcow2_progress_begin(&progress, qcow2_node_path(index, path), "waiting until nobody uses it");
+	qcow2_progress_watch(&watch, qcow2_node_path(index, path),
+			     d->wait ? "waiting until nobody uses it" : "detaching");
 	do
 		ret = qcow2_nl_detach(devices->nl, index, d->flags, &error, err);
-	while (error == EBUSY && wait_on(devices, index, d, end, &progress));
-	qcow2_progress_end(&progress);
+	while (error == EBUSY && wait_on(devices, index, d, end));
+	qcow2_progress_unwatch(&watch);
 
 	if (!ret)
 		qcow2_node_wait_gone(index, &traces);

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "device.h"
 #include "node.h"
+#include "progress.h"
 #include "size.h"
 #include "temporary.h"
 #include "users.h"
@@ -72,13 +73,16 @@ static int change(const struct qcow2_devices *devices, int index, uint64_t size,
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	char path[QCOW2_NODE_NAME_LEN], part[QCOW2_NODE_NAME_LEN];
 	char users[QCOW2_USERS_TEXT_LEN];
+	struct qcow2_progress_watch watch;
 	int ret, error;
 
+	qcow2_node_path(index, path);
+	qcow2_progress_watch(&watch, path, "resizing");
 	do
 		ret = qcow2_nl_resize(devices->nl, index, size, flags, &error, err);
 	while (error == EBUSY && !qcow2_users_any(devices, index) && qcow2_node_nap(end));
+	qcow2_progress_unwatch(&watch);
 
-	qcow2_node_path(index, path);
 	if (error == EBUSY)
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
 				"it is in use: %s; end that before it shrinks",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qcow2ctl snapshot create, apply, delete: the kernel does it, between a freeze and a thaw. */
 #include "node.h"
+#include "progress.h"
 #include "snapshot.h"
 #include "temporary.h"
 
@@ -49,11 +50,19 @@ static int change_attached(const struct qcow2_temporary *t, const struct change 
 static int change(struct change *c, const struct qcow2_temporary_options *o,
 		  struct qcow2_error *err)
 {
+	static const char *const what[] = {
+		[QCOW2BLK_SNAPSHOT_CREATE] = "creating a snapshot",
+		[QCOW2BLK_SNAPSHOT_APPLY]  = "applying a snapshot",
+		[QCOW2BLK_SNAPSHOT_DELETE] = "deleting a snapshot",
+	};
+	struct qcow2_progress_watch watch;
 	struct qcow2_temporary t;
 	int ret = qcow2_temporary_begin(&t, c->device, o, err);
 
+	qcow2_progress_watch(&watch, c->device, what[c->op]);
 	if (!ret)
 		ret = t.made ? change_unattached(&t, c, err) : change_attached(&t, c, err);
+	qcow2_progress_unwatch(&watch);
 	return qcow2_temporary_end(&t, ret, err);
 }
 

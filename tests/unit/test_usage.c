@@ -257,10 +257,21 @@ static void test_others(void **state)
 		{ { "--force", "--all", "qcow0" }, 1, "give one DEVICE or IMAGE" },
 		{ { "--force", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 		{ { "--everything" }, 1, "unrecognized option" },
+		{ { "--wait=", "qcow0" }, 1, "--wait '': a number of seconds is wanted" },
+		{ { "--wait=-1", "qcow0" }, 1, "--wait '-1': a number of seconds is wanted" },
+		{ { "--wait=1m", "qcow0" }, 1, "--wait '1m': a number of seconds is wanted" },
+		{ { "--wait", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 	};
 	static const struct row list[] = {
-		{ { "qcow0" }, 1, "unexpected argument 'qcow0'" },
+		{ { "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+		{ { "none" }, 1, "none: no such image: No such file" },
 		{ { "--jsn" }, 1, "unrecognized option" },
+		{ { "-o" }, 1, "requires an argument" },
+		{ { "-o", "" }, 1, "-o: there is no column ''" },
+		{ { "-o", "SIZE," }, 1, "-o: there is no column ''" },
+		{ { "-o", "+SIZE,COLOUR" }, 1, "-o: there is no column 'COLOUR'" },
+		{ { "-o", "SIZES" }, 1, "-o: there is no column 'SIZES'" },
+		{ { "-O", "-o", "+RO" }, 1, "-o: more columns than there are" },
 	};
 	static const struct row info[] = {
 		{ { NULL }, 1, "give one DEVICE or IMAGE" },
