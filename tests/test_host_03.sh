@@ -4,7 +4,7 @@
 # attach --temporary: what is written is lost at detach, and the image is never touched.
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
-need qemu-img mkfs.ext4 jq
+need qemu-img mkfs.ext4 dmsetup losetup jq
 at_exit qcow2ctl detach --all
 
 cd "$test_dir" || exit 1
@@ -80,6 +80,27 @@ check "more is written than there is room for" eval \
 	"! dd if=/dev/zero of=$device bs=1M count=30 oflag=direct conv=fsync 2>/dev/null"
 check "what is lost anyway does not keep the device" qcow2ctl detach "$device"
 check "all is free again" test "$(df --output=used small | tail -n 1)" -lt 100
+
+# --- a disk below that fails ------------------------------------------------------------------------
+truncate -s 64M disk
+loop=$(losetup -f --show disk)
+at_exit losetup -d "$loop"
+table() { echo "0 $(blockdev --getsz "$loop") $1"; }
+dmsetup create below --table "$(table "linear $loop 0")"
+at_exit dmsetup remove below
+below=/dev/dm-$(dmsetup info -c --noheadings -o minor below)	# needs no udev
+mkfs.ext4 -qF "$below"
+mkdir broken
+mount "$below" broken
+at_exit umount "$test_dir/broken"
+device=$(qcow2ctl attach --temporary="$test_dir/broken" image.qcow2)
+check "a write" dd if=noise of="$device" bs=4k oflag=direct conv=fsync status=none
+dmsetup load below --table "$(table "flakey $loop 0 0 3600 1 error_writes")"
+dmsetup suspend --nolockfs --noflush below
+dmsetup resume below
+check "the disk below is broken" eval \
+	"! dd if=noise of=$device bs=4k seek=4000 oflag=direct conv=fsync 2>/dev/null"
+check "that keeps no device either" qcow2ctl detach "$device"
 
 # --- what cannot be -----------------------------------------------------------------------------------
 refuse "not with -r" 1 "neither -r nor --repair" qcow2ctl attach -r --temporary image.qcow2
