@@ -5,6 +5,7 @@
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img mkfs.ext4 dmsetup losetup jq
+modprobe -a loop dm-mod dm-flakey 2>/dev/null
 at_exit qcow2ctl detach --all
 
 cd "$test_dir" || exit 1

@@ -438,7 +438,8 @@ static int get_ready(struct attach_options *o, struct qcow2_chain *chain, struct
 		     struct qcow2_error *err)
 {
 	*nl = NULL;
-	return open_chain(o, chain, err) ?: check_stacks(chain, err) ?: qcow2_module_connect(nl, err) ?:
+	return open_chain(o, chain, err) ?: check_stacks(chain, err) ?:
+	       qcow2_module_connect(nl, err) ?:
 	       qcow2_key_unlock(chain, &o->key_files, o->keys, err);
 }
 

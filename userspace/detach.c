@@ -118,7 +118,8 @@ static int detach_all(const struct qcow2_devices *devices, const struct detach *
 	return ret ? QCOW2_EXIT_FAILED : QCOW2_EXIT_DONE;
 }
 
-static int detach_named(const struct qcow2_devices *devices, const char *name, const struct detach *d)
+static int detach_named(const struct qcow2_devices *devices, const char *name,
+			const struct detach *d)
 {
 	struct qcow2_error err;
 	int index, ret;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "node.h"
-#include "users.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -413,35 +412,4 @@ bool qcow2_node_part_behind(int index, uint64_t size, char part[QCOW2_NODE_NAME_
 	struct end end = { .size = size, .part = part };
 
 	return !visit_parts(index, part_ends_before, &end);
-}
-
-static bool freeze_part(int index, const char *part, void *data)
-{
-	struct qcow2_node_frozen *frozen = data;
-	char where[PATH_MAX];
-	int fd;
-
-	if (frozen->count == sizeof(frozen->fds) / sizeof(*frozen->fds) ||
-	    !qcow2_users_mount_of(sysfs_dev(index, part), where, sizeof(where)))
-		return true;
-	fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0 && !ioctl(fd, FIFREEZE, 0))
-		frozen->fds[frozen->count++] = fd;
-	else if (fd >= 0)
-		close(fd);
-	return true;
-}
-
-void qcow2_node_freeze(int index, struct qcow2_node_frozen *frozen)
-{
-	frozen->count = 0;
-	visit_parts(index, freeze_part, frozen);
-}
-
-void qcow2_node_thaw(struct qcow2_node_frozen *frozen)
-{
-	while (frozen->count) {
-		ioctl(frozen->fds[--frozen->count], FITHAW, 0);
-		close(frozen->fds[frozen->count]);
-	}
 }

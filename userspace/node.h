@@ -107,32 +107,6 @@ void qcow2_node_free_traces(struct qcow2_node_traces *traces);
 void qcow2_node_wait_gone(int index, const struct qcow2_node_traces *traces);
 
 /**
- * struct qcow2_node_frozen - file systems that do not change for now
- * @count: how many.
- * @fds: their roots.
- */
-struct qcow2_node_frozen {
-	unsigned int count;
-	int fds[64];
-};
-
-/**
- * qcow2_node_freeze() - keep the file systems on a device from changing
- * @index: the device.
- * @frozen: (out) to be given to qcow2_node_thaw(), which must come to pass.
- *
- * Those that are mounted from the disk or a partition of it, as far as this process can see,
- * and can be frozen; what lies on LVM or the like is not found.
- */
-void qcow2_node_freeze(int index, struct qcow2_node_frozen *frozen);
-
-/**
- * qcow2_node_thaw() - let them go on
- * @frozen: what qcow2_node_freeze() found.
- */
-void qcow2_node_thaw(struct qcow2_node_frozen *frozen);
-
-/**
  * qcow2_node_part_behind() - is there a partition that reaches behind a size?
  * @index: the device.
  * @size: bytes.

@@ -21,7 +21,8 @@ enum { HEADER, REFTABLE, REFBLOCK, L1 };
 #define SUFFIX		".lost-at-detach.XXXXXX"
 
 /* Behind the header: the base's format, no further extension, the base's name. */
-static size_t put_backing(const struct qcow2_layer *base, char *cluster, struct qcow2_disk_header *h)
+static size_t put_backing(const struct qcow2_layer *base, char *cluster,
+			  struct qcow2_disk_header *h)
 {
 	const char *format = qcow2_chain_format_name(base->format);
 	struct qcow2_disk_extension ext = {

@@ -4,10 +4,13 @@
 #include "output.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <libmount.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -103,21 +106,6 @@ static void add_swap(struct search *s, const char *node, dev_t dev)
 		if (is_block(mnt_fs_get_source(fs), dev))
 			add(s, QCOW2_USER_SWAP, node, NULL, 0);
 	mnt_free_iter(iter);
-}
-
-bool qcow2_users_mount_of(dev_t dev, char *where, size_t len)
-{
-	struct search s = { .users = &(struct qcow2_users) { 0 } };
-	struct libmnt_table *mounts = read_mounts("self");
-	bool found;
-
-	add_mounts(&s, mounts, "", dev, 0);
-	found = s.users->count;
-	if (found)
-		snprintf(where, len, "%s", s.users->list[0].what);
-	qcow2_users_free(s.users);
-	mnt_unref_table(mounts);
-	return found;
 }
 
 /* --- processes ----------------------------------------------------------------------------- */
@@ -482,4 +470,37 @@ struct json_object *qcow2_users_json(const struct qcow2_users *users)
 		json_object_array_add(list, o);
 	}
 	return list;
+}
+
+/* --- frozen -------------------------------------------------------------------------------- */
+
+void qcow2_users_freeze(const struct qcow2_devices *devices, int index,
+			struct qcow2_users_frozen *frozen)
+{
+	const unsigned int most = sizeof(frozen->fds) / sizeof(*frozen->fds);
+	struct qcow2_users users;
+	unsigned int i;
+	int fd;
+
+	frozen->count = 0;
+	qcow2_users_find(&users, devices, index, false);
+	for (i = 0; i < users.count && frozen->count < most; i++) {
+		if (users.list[i].kind != QCOW2_USER_MOUNT)
+			continue;
+		/* One that is mounted twice is frozen once: the second time is refused. */
+		fd = open(users.list[i].what, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 && !ioctl(fd, FIFREEZE, 0))
+			frozen->fds[frozen->count++] = fd;
+		else if (fd >= 0)
+			close(fd);
+	}
+	qcow2_users_free(&users);
+}
+
+void qcow2_users_thaw(struct qcow2_users_frozen *frozen)
+{
+	while (frozen->count) {
+		ioctl(frozen->fds[--frozen->count], FITHAW, 0);
+		close(frozen->fds[frozen->count]);
+	}
 }

@@ -88,13 +88,27 @@ const char *qcow2_users_text(int index, char text[QCOW2_USERS_TEXT_LEN]);
 struct json_object *qcow2_users_json(const struct qcow2_users *users);
 
 /**
- * qcow2_users_mount_of() - where is a block device mounted?
- * @dev: its number.
- * @where: (out) the mount point, as this process sees it.
- * @len: of @where.
- *
- * Return: false if it is not.
+ * struct qcow2_users_frozen - file systems that do not change for now
+ * @count: how many.
+ * @fds: their roots.
  */
-bool qcow2_users_mount_of(dev_t dev, char *where, size_t len);
+struct qcow2_users_frozen {
+	unsigned int count;
+	int fds[64];
+};
+
+/**
+ * qcow2_users_freeze() - keep the file systems on a device from changing
+ * @devices: all devices.
+ * @index: the one.
+ * @frozen: (out) to be given to qcow2_users_thaw(), which must come to pass.
+ *
+ * Those that are mounted from it, as far as this process can see, and can be frozen.
+ */
+void qcow2_users_freeze(const struct qcow2_devices *devices, int index,
+			struct qcow2_users_frozen *frozen);
+
+/** qcow2_users_thaw() - let them go on */
+void qcow2_users_thaw(struct qcow2_users_frozen *frozen);
 
 #endif /* QCOW2CTL_USERS_H */
