@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Table slices in memory. See cache.h for the contract. */
 #include <linux/hash.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/rculist.h>
 #include <linux/refcount.h>
@@ -55,21 +56,23 @@ struct qcow2_slice {
 	struct rcu_head rcu;
 };
 
-/* Buckets for so many slices, empty; in place of others that are. */
-static int set_room(struct qcow2_cache *c, unsigned int max)
+/* Slices that bytes are room for. */
+static unsigned int slices_in(const struct qcow2_cache *c, u64 bytes)
 {
-	unsigned int bits = clamp(order_base_2(max), 4, 20), i;
-	struct hlist_head *hash = kvmalloc_array(1U << bits, sizeof(*hash), GFP_KERNEL);
+	return clamp_t(u64, bytes >> c->slice_bits, MIN_SLICES, INT_MAX);
+}
 
-	if (!hash)
-		return -ENOMEM;
-	for (i = 0; i < 1U << bits; i++)
+/* Buckets for so many slices, empty, or NULL. */
+static struct hlist_head *alloc_hash(unsigned int max, unsigned int *bits)
+{
+	struct hlist_head *hash;
+	unsigned int i;
+
+	*bits = clamp(order_base_2(max), 4, 20);
+	hash = kvmalloc_array(1U << *bits, sizeof(*hash), GFP_KERNEL);
+	for (i = 0; hash && i < 1U << *bits; i++)
 		INIT_HLIST_HEAD(&hash[i]);
-	kvfree(c->hash);
-	c->hash = hash;
-	c->hash_bits = bits;
-	c->max = max;
-	return 0;
+	return hash;
 }
 
 int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
@@ -78,8 +81,13 @@ int qcow2_cache_init(struct qcow2_cache *c, const struct qcow2_file *file,
 	memset(c, 0, sizeof(*c));
 	c->file = file;
 	c->slice_bits = slice_bits;
-	if (set_room(c, clamp_t(u64, bytes >> slice_bits, MIN_SLICES, INT_MAX)))
+	c->max = slices_in(c, bytes);
+	c->percpu = alloc_percpu(struct qcow2_cache_counters);
+	c->hash = c->percpu ? alloc_hash(c->max, &c->hash_bits) : NULL;
+	if (!c->hash) {
+		free_percpu(c->percpu);
 		return -ENOMEM;
+	}
 	spin_lock_init(&c->lock);
 	INIT_LIST_HEAD(&c->clock);
 	INIT_LIST_HEAD(&c->dirty);
@@ -111,6 +119,7 @@ const struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, u64 off)
 		return NULL;
 	if (!READ_ONCE(s->referenced))
 		WRITE_ONCE(s->referenced, true);
+	this_cpu_inc(c->percpu->hits);
 	return s;
 }
 
@@ -206,8 +215,10 @@ static struct qcow2_slice *alloc_slice(struct qcow2_cache *c, u64 off)
 static int read_slice(struct qcow2_cache *c, struct qcow2_slice *s)
 {
 	size_t len = 1U << c->slice_bits;
+	u64 began = ktime_get_ns();
 	ssize_t ret = qcow2_file_read(c->file, s->data, s->off, len);
 
+	this_cpu_add(c->percpu->nsec, ktime_get_ns() - began);
 	if (ret < 0)
 		return -EIO;
 	return ret == len ? 0 : -ENODATA;
@@ -253,7 +264,7 @@ static struct qcow2_slice *find_or_add(struct qcow2_cache *c, u64 off, bool *min
 	*mine = !s;
 	if (s) {
 		refcount_inc(&s->refs);
-		c->hits++;
+		this_cpu_inc(c->percpu->hits);
 	} else {
 		s = new;
 		new = NULL;
@@ -385,10 +396,65 @@ void qcow2_cache_clear(struct qcow2_cache *c)
 	} while (any);
 }
 
-void qcow2_cache_enlarge(struct qcow2_cache *c, u64 bytes)
+/* Drop what there is no room for, but for what somebody holds. Looks at each slice once. */
+static void trim(struct qcow2_cache *c)
 {
-	if (bytes > qcow2_cache_bytes(c))
-		set_room(c, min_t(u64, bytes >> c->slice_bits, INT_MAX));
+	unsigned int left = READ_ONCE(c->nr), n;
+	struct qcow2_slice *s;
+	unsigned long flags;
+
+	while (left) {
+		spin_lock_irqsave(&c->lock, flags);
+		if (c->nr <= c->max)
+			left = 0;
+		for (n = min(left, MAX_STEPS); n && c->nr > c->max; n--, left--) {
+			s = list_first_entry(&c->clock, struct qcow2_slice, clock);
+			if (refcount_read(&s->refs) > 1)
+				list_move_tail(&s->clock, &c->clock);
+			else
+				unhash(c, s);
+		}
+		spin_unlock_irqrestore(&c->lock, flags);
+		cond_resched();
+	}
+}
+
+int qcow2_cache_set_room(struct qcow2_cache *c, u64 bytes)
+{
+	unsigned int max = slices_in(c, bytes), bits;
+	struct hlist_head *hash = alloc_hash(max, &bits);
+	struct qcow2_slice *s;
+
+	if (!hash)
+		return -ENOMEM;
+	swap(c->hash, hash);
+	c->hash_bits = bits;
+	c->max = max;
+	trim(c);
+	/* No lock: they may be many, and nobody adds, looks for or drops any. */
+	list_for_each_entry(s, &c->clock, clock) {
+		hlist_add_head_rcu(&s->node, bucket(c, s->off));
+		cond_resched();
+	}
+	kvfree(hash);
+	return 0;
+}
+
+void qcow2_cache_get_stats(const struct qcow2_cache *c, struct qcow2_cache_stats *stats)
+{
+	const struct qcow2_cache_counters *counters;
+	int cpu;
+
+	*stats = (struct qcow2_cache_stats) {
+		.misses = READ_ONCE(c->misses),
+		.evictions = READ_ONCE(c->evictions),
+		.bytes = (u64)READ_ONCE(c->nr) << c->slice_bits,
+	};
+	for_each_possible_cpu(cpu) {
+		counters = per_cpu_ptr(c->percpu, cpu);
+		stats->hits += counters->hits;
+		stats->nsec += counters->nsec;
+	}
 }
 
 void qcow2_cache_destroy(struct qcow2_cache *c)
@@ -404,6 +470,7 @@ void qcow2_cache_destroy(struct qcow2_cache *c)
 		qcow2_cache_put(s);
 	}
 	qcow2_cache_clear(c);
+	free_percpu(c->percpu);
 	kvfree(c->hash);
 	c->hash = NULL;
 }

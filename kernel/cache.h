@@ -19,6 +19,7 @@
 #define _QCOW2_CACHE_H
 
 #include <linux/list.h>
+#include <linux/percpu.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -27,6 +28,16 @@
 
 #define QCOW2_SLICE_MAX_BITS	12U
 #define QCOW2_SLICE_MAX_SIZE	4096U
+
+/**
+ * struct qcow2_cache_counters - of one CPU
+ * @hits: slices that were looked for and here.
+ * @nsec: reading others.
+ */
+struct qcow2_cache_counters {
+	u64 hits;
+	u64 nsec;
+};
 
 /**
  * struct qcow2_cache - the slices of one file
@@ -42,7 +53,8 @@
  * @dirty: slices with changes that are not frozen; the longest dirty one first.
  * @nr_dirty: in @dirty.
  * @loaded: woken when a slice has been read.
- * @hits, @misses, @evictions: of qcow2_cache_get().
+ * @misses, @evictions: of qcow2_cache_get().
+ * @percpu: what is counted without the lock.
  */
 struct qcow2_cache {
 	const struct qcow2_file *file;
@@ -57,9 +69,9 @@ struct qcow2_cache {
 	struct list_head dirty;
 	unsigned int nr_dirty;
 	wait_queue_head_t loaded;
-	u64 hits;
 	u64 misses;
 	u64 evictions;
+	struct qcow2_cache_counters __percpu *percpu;
 };
 
 struct qcow2_slice;
@@ -111,11 +123,30 @@ void qcow2_cache_forget(struct qcow2_cache *c, u64 off, u32 len);
 void qcow2_cache_clear(struct qcow2_cache *c);
 
 /**
- * qcow2_cache_enlarge() - room for @bytes of slices, if that is more than there was
- * The cache is empty, and nobody looks anything up. Without memory it stays as it is.
- * Context: may sleep.
+ * qcow2_cache_set_room() - room for @bytes of slices, more or less than there was
+ *
+ * Slices stay; those that are too many now go, but for those that are dirty or held by who writes
+ * them: these are dropped later, for others. Nobody may look for slices meanwhile.
+ * Context: may sleep. Return: 0; -ENOMEM: it stays as it is.
  */
-void qcow2_cache_enlarge(struct qcow2_cache *c, u64 bytes);
+int qcow2_cache_set_room(struct qcow2_cache *c, u64 bytes);
+
+/**
+ * struct qcow2_cache_stats - what a cache has done
+ * @hits: slices that were here.  @misses: that were read.  @evictions: dropped for others.
+ * @nsec: reading them.
+ * @bytes: of those that are here now.
+ */
+struct qcow2_cache_stats {
+	u64 hits;
+	u64 misses;
+	u64 evictions;
+	u64 nsec;
+	u64 bytes;
+};
+
+/** qcow2_cache_get_stats() - of no single moment. Context: any. */
+void qcow2_cache_get_stats(const struct qcow2_cache *c, struct qcow2_cache_stats *stats);
 
 /** qcow2_cache_bytes() - that there is room for */
 static inline u64 qcow2_cache_bytes(const struct qcow2_cache *c)

@@ -181,6 +181,7 @@ static int write_frozen(struct qcow2_commit *c, const struct round *r)
 /* Return: 0 or -EIO. @more: (out) something may be left. */
 static int commit_round(struct qcow2_commit *c, bool *more)
 {
+	u64 began = ktime_get_ns();
 	struct round r;
 	bool metadata;
 	int err;
@@ -208,6 +209,7 @@ static int commit_round(struct qcow2_commit *c, bool *more)
 	if (metadata) {
 		c->commits++;
 		c->fast += !r.ordered;
+		c->nsec += ktime_get_ns() - began;
 	}
 	return err;
 }

@@ -83,7 +83,7 @@ struct qcow2_commit_ops {
  * @begun: number of the last commit that has begun.
  * @done: number of the last one that is durable. Space that was reserved when @begun
  *	was n is durable when @done is above n.
- * @commits: that wrote metadata.  @fast: of these, with one fsync.
+ * @commits: that wrote metadata.  @fast: of these, with one fsync.  @nsec: what they took.
  * @buffer: for frozen sectors.
  * @frozen: whose they are.
  * @header_lock: protects @header. Held across file I/O.
@@ -106,6 +106,7 @@ struct qcow2_commit {
 	u64 done;
 	u64 commits;
 	u64 fast;
+	u64 nsec;
 	void *buffer;
 	struct qcow2_frozen *frozen;
 	struct mutex header_lock;	/* see above */

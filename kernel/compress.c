@@ -3,6 +3,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cpumask.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
@@ -416,8 +417,13 @@ static void fill_buffer(struct qcow2_compress *z, const struct qcow2_extent *ext
 			struct buffer *b)
 {
 	struct context *ctx = get_context(z);
+	u64 began = ktime_get_ns();
 	int err = decompress(ctx, ext, b->data);
+	u64 nsec = ktime_get_ns() - began;
 
+	spin_lock(&z->lock);
+	z->stats.nsec += nsec;
+	spin_unlock(&z->lock);
 	trace_qcow2_decompress(ext->layer->name, ext->layer->index, ext->host_off, ext->csize, err);
 	release_context(z, ctx);
 	set_state(z, b, err ? BUFFER_FAILED : BUFFER_READY, err);

@@ -41,10 +41,12 @@ int qcow2_compress_read(struct qcow2_compress *z, const struct qcow2_extent *ext
  * struct qcow2_compress_stats - counters since attach
  * @decompressed: clusters decompressed.
  * @hits: reads answered from a cluster that was here.
+ * @nsec: reading and decompressing.
  */
 struct qcow2_compress_stats {
 	u64 decompressed;
 	u64 hits;
+	u64 nsec;
 };
 
 /** qcow2_compress_get_stats() - @z may be NULL. Context: process. */

@@ -661,6 +661,9 @@ static int last_commit(struct qcow2_device *dev, bool force)
 	struct qcow2_layer *top = dev->target.chain.layers[0];
 	int err = top->writable ? qcow2_commit_wait(&top->commit) : 0;
 
+	/* It is lost in a moment, whatever became of it. */
+	if (dev->flags & QCOW2BLK_F_TEMPORARY)
+		return 0;
 	if (!err || !force)
 		return err;
 	pr_warn("%s: detached by force: what was written since the last good flush is lost\n",

@@ -42,9 +42,9 @@ struct qcow2_event {
 
 /**
  * struct qcow2_device - one attached chain
- * @index, @name, @flags, @cache_wanted: constant. @flags: enum qcow2blk_flags;
- *	@cache_wanted: bytes for table slices that attach has asked for, or 0.
- * @cache_size: bytes granted for them; changes with the disk's size.
+ * @index, @name, @flags: constant. @flags: enum qcow2blk_flags.
+ * @cache_wanted: bytes for table slices that were asked for, or 0. Whose claim it is may change it.
+ * @cache_size: bytes granted for them; changes with that and with the disk's size.
  * @label: a name that the user has chosen, or an empty string; constant.
  * @named: where it has one, in the list of those. Under the devices lock.
  * @target: the chain and how requests are served from it.
@@ -206,6 +206,15 @@ int qcow2_device_stop_commit(u32 index, const char **why);
 
 /** qcow2_device_tell() - tell user space of something. Context: process, may sleep. */
 void qcow2_device_tell(const struct qcow2_event *ev);
+
+/**
+ * qcow2_device_set_cache() - another room for table slices
+ * @bytes: wanted, 0 for the default; see QCOW2BLK_A_CACHE_SIZE.
+ * @why: (out) a sentence, constant, on error.
+ * Requests wait meanwhile. Context: may sleep. Return: 0; -ENODEV; -EBUSY being changed;
+ * -ENOMEM.
+ */
+int qcow2_device_set_cache(u32 index, u64 bytes, const char **why);
 
 /** qcow2_device_flags() - enum qcow2blk_flags, as they are now. Context: any. */
 u32 qcow2_device_flags(const struct qcow2_device *dev);

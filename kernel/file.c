@@ -613,16 +613,19 @@ void qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct io
 int qcow2_file_sync(struct qcow2_file *f)
 {
 	const struct cred *old;
+	u64 began;
 	int err;
 
 	mutex_lock(&f->sync_lock);
 	if (!f->sync_failed) {
+		began = ktime_get_ns();
 		old = override_creds(f->filp->f_cred);
 		/* Sizes and extents are made durable by fdatasync, too. */
 		if (vfs_fsync(f->filp, 1) && !qcow2_is_mutant(SYNC_RETRIED))
 			f->sync_failed = true;
 		revert_creds(old);
 		f->fsyncs++;
+		f->fsync_nsec += ktime_get_ns() - began;
 	}
 	err = f->sync_failed ? -EIO : 0;
 	trace_qcow2_fsync(qcow2_file_inode(f)->i_ino, err);

@@ -37,9 +37,9 @@
  *	aligned block is read, changed and written, for reading by other writes.
  * @sync_lock: one fsync at a time: its error is told to one caller only.
  * @sync_failed: an fsync has failed; set under @sync_lock, for good.
- * @fsyncs: how many there were. Under @sync_lock.
+ * @fsyncs: how many there were.  @fsync_nsec: what they took. Under @sync_lock.
  *
- * Constant between open and close, but for the last four and @can_*.
+ * Constant between open and close, but for the last five and @can_*.
  */
 struct qcow2_file {
 	struct file *filp;
@@ -55,9 +55,10 @@ struct qcow2_file {
 	bool can_zero;
 	gfp_t gfp;
 	struct rw_semaphore rmw;
-	struct mutex sync_lock;		/* protects sync_failed, fsyncs */
+	struct mutex sync_lock;		/* protects what follows */
 	bool sync_failed;
 	u64 fsyncs;
+	u64 fsync_nsec;
 };
 
 /**

@@ -241,23 +241,52 @@ void qcow2_chain_fit_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used
 	struct qcow2_cache *c = &chain->layers[0]->map.cache;
 	u64 total = whole_cache(cache_bytes), before = qcow2_cache_bytes(c);
 
-	if (*used < total)
-		qcow2_cache_enlarge(c, min(wanted_cache(chain->layers[0]),
-					   before + total - *used));
+	u64 wanted = min(wanted_cache(chain->layers[0]), before + total - *used);
+
+	/* Without memory it stays as it is. */
+	if (*used < total && wanted > before)
+		qcow2_cache_set_room(c, wanted);
 	*used += qcow2_cache_bytes(c) - before;
+}
+
+static u64 wanted_by_all(const struct qcow2_chain *chain)
+{
+	u64 wanted = 0;
+	unsigned int i;
+
+	for (i = 0; i < chain->nr; i++)
+		wanted += wanted_cache(chain->layers[i]);
+	return wanted;
+}
+
+int qcow2_chain_set_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used)
+{
+	u64 total = whole_cache(cache_bytes), wanted = wanted_by_all(chain);
+	struct qcow2_layer *l;
+	unsigned int i;
+	int err = 0;
+
+	*used = 0;
+	for (i = 0; i < chain->nr; i++) {
+		l = chain->layers[i];
+		if (l->format != QCOW2BLK_FORMAT_QCOW2)
+			continue;
+		if (!err)
+			err = qcow2_cache_set_room(&l->map.cache,
+						   granted_cache(wanted_cache(l), wanted, total));
+		*used += qcow2_cache_bytes(&l->map.cache);
+	}
+	return err;
 }
 
 int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 		     const char **why, unsigned int *bad)
 {
-	u64 total = whole_cache(cache_bytes);
-	u64 wanted = 0, granted;
+	u64 total = whole_cache(cache_bytes), wanted = wanted_by_all(chain), granted;
 	struct qcow2_layer *l;
 	unsigned int i;
 	int err;
 
-	for (i = 0; i < chain->nr; i++)
-		wanted += wanted_cache(chain->layers[i]);
 	*used = 0;
 	for (i = 0; i < chain->nr; i++) {
 		l = chain->layers[i];

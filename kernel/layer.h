@@ -225,6 +225,14 @@ int qcow2_chain_load(struct qcow2_chain *chain, u64 cache_bytes, u64 *used,
 void qcow2_chain_fit_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used);
 
 /**
+ * qcow2_chain_set_cache() - another room for table slices
+ * @cache_bytes: see qcow2_chain_load().
+ * @used: (out) what was granted; also on error, where it is of the old and the new.
+ * No request is under way. Context: may sleep. Return: 0, -ENOMEM.
+ */
+int qcow2_chain_set_cache(struct qcow2_chain *chain, u64 cache_bytes, u64 *used);
+
+/**
  * qcow2_chain_lookup() - where are these guest bytes, in which layer?
  * @off: guest offset, below the size of the top layer.
  * @len: bytes wanted, at least 1, within that size.

@@ -21,6 +21,7 @@
 
 #include "device.h"
 #include "netlink.h"
+#include "stats.h"
 
 static struct genl_family family;
 
@@ -31,7 +32,7 @@ static const struct genl_multicast_group groups[] = {
 };
 
 #define ATTACH_FLAGS	(QCOW2BLK_F_READ_ONLY | QCOW2BLK_F_NO_PARTSCAN | QCOW2BLK_F_NO_DISCARD | \
-			 QCOW2BLK_F_ACTIVATE)
+			 QCOW2BLK_F_ACTIVATE | QCOW2BLK_F_TEMPORARY)
 
 static const struct nla_policy index_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
@@ -59,6 +60,11 @@ static const struct nla_policy commit_policy[] = {
 	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
 	[QCOW2BLK_A_LAYERS]	= { .type = NLA_NESTED },
 	[QCOW2BLK_A_COMMIT_OP]	= NLA_POLICY_MAX(NLA_U8, QCOW2BLK_COMMIT_STOP),
+};
+
+static const struct nla_policy set_policy[] = {
+	[QCOW2BLK_A_INDEX]	= NLA_POLICY_MAX(NLA_U32, QCOW2BLK_MAX_INDEX),
+	[QCOW2BLK_A_CACHE_SIZE]	= { .type = NLA_U64 },
 };
 
 static const struct nla_policy attach_policy[] = {
@@ -178,54 +184,15 @@ static int put_layers(struct sk_buff *msg, const struct qcow2_chain *chain, bool
 	return err;
 }
 
-static void sum_stats(const struct qcow2_io_target *t, u64 *stat)
-{
-	struct qcow2_compress_stats z;
-	const struct qcow2_io_stats *s;
-	const struct qcow2_layer *top;
-	const struct qcow2_cache *c;
-	unsigned int i;
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		s = per_cpu_ptr(t->stats, cpu);
-		stat[QCOW2BLK_A_STAT_REQUESTS] += s->requests;
-		stat[QCOW2BLK_A_STAT_FILE_READS] += s->file_reads;
-		stat[QCOW2BLK_A_STAT_INLINE] += s->served_inline;
-		stat[QCOW2BLK_A_STAT_ERRORS] += s->errors;
-		stat[QCOW2BLK_A_STAT_FILE_WRITES] += s->file_writes;
-		stat[QCOW2BLK_A_STAT_COPIES] += s->copies;
-	}
-	for (i = 0; i < t->chain.nr; i++) {
-		if (t->chain.layers[i]->format != QCOW2BLK_FORMAT_QCOW2)
-			continue;
-		c = &t->chain.layers[i]->map.cache;
-		stat[QCOW2BLK_A_STAT_SLICE_HITS] += READ_ONCE(c->hits);
-		stat[QCOW2BLK_A_STAT_SLICE_MISSES] += READ_ONCE(c->misses);
-		stat[QCOW2BLK_A_STAT_SLICE_EVICTIONS] += READ_ONCE(c->evictions);
-	}
-	qcow2_compress_get_stats(t->compress, &z);
-	stat[QCOW2BLK_A_STAT_DECOMPRESSIONS] = z.decompressed;
-	stat[QCOW2BLK_A_STAT_DECOMPRESSED_HITS] = z.hits;
-	top = t->chain.layers[0];
-	if (top->writable) {
-		stat[QCOW2BLK_A_STAT_ALLOCATIONS] = READ_ONCE(top->alloc.total);
-		stat[QCOW2BLK_A_STAT_COMMITS] = READ_ONCE(top->commit.commits);
-		stat[QCOW2BLK_A_STAT_FAST_COMMITS] = READ_ONCE(top->commit.fast);
-		stat[QCOW2BLK_A_STAT_FSYNCS] = READ_ONCE(top->file.fsyncs) +
-					       READ_ONCE(top->data_file.fsyncs);
-	}
-}
-
-static int put_stats(struct sk_buff *msg, const struct qcow2_io_target *t)
+static int put_stats(struct sk_buff *msg, const struct qcow2_device *dev)
 {
 	struct nlattr *nest = nla_nest_start(msg, QCOW2BLK_A_STATS);
-	u64 stat[QCOW2BLK_A_STAT_MAX + 1] = {};
+	u64 stat[QCOW2BLK_A_STAT_MAX + 1];
 	unsigned int i;
 
 	if (!nest)
 		return -EMSGSIZE;
-	sum_stats(t, stat);
+	qcow2_stats_collect(dev, stat);
 	for (i = QCOW2BLK_A_STAT_PAD + 1; i <= QCOW2BLK_A_STAT_MAX; i++)
 		if (nla_put_u64_64bit(msg, i, stat[i], QCOW2BLK_A_STAT_PAD))
 			return -EMSGSIZE;
@@ -275,7 +242,7 @@ static int describe_device(struct sk_buff *msg, u32 portid, u32 seq, int flags,
 	if (!err && dev->parent)
 		err = nla_put_u32(msg, QCOW2BLK_A_PARENT, dev->parent->index);
 	err = err ?: put_layers(msg, &dev->target.chain, with_paths) ?:
-	      put_stats(msg, &dev->target) ?: put_commit(msg, dev->merge);
+	      put_stats(msg, dev) ?: put_commit(msg, dev->merge);
 	if (err)
 		genlmsg_cancel(msg, hdr);
 	else
@@ -661,6 +628,26 @@ static int commit_doit(struct sk_buff *skb, struct genl_info *info)
 	return err;
 }
 
+static int set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr **attrs = info->attrs;
+	const char *why;
+	int err;
+
+	if (!may_change(skb))
+		return -EPERM;
+	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX) ||
+	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_CACHE_SIZE)) {
+		NL_SET_ERR_MSG(info->extack, "the request lacks a device or something to set");
+		return -EINVAL;
+	}
+	err = qcow2_device_set_cache(nla_get_u32(attrs[QCOW2BLK_A_INDEX]),
+				     nla_get_u64(attrs[QCOW2BLK_A_CACHE_SIZE]), &why);
+	if (err)
+		blame(info, attrs[QCOW2BLK_A_CACHE_SIZE], why);
+	return err;
+}
+
 static void tell(const struct qcow2_event *ev)
 {
 	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
@@ -723,6 +710,11 @@ static const struct genl_ops ops[] = {
 		.doit	 = commit_doit,
 		.policy	 = commit_policy,
 		.maxattr = ARRAY_SIZE(commit_policy) - 1,
+	}, {
+		.cmd	 = QCOW2BLK_CMD_SET,
+		.doit	 = set_doit,
+		.policy	 = set_policy,
+		.maxattr = ARRAY_SIZE(set_policy) - 1,
 	},
 };
 

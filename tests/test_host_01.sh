@@ -1,79 +1,130 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What a host does to the store below an attached image: it is unmounted lazily, or turned read-only.
-# Nothing hangs. And a VM that is started on an attached image is told why not.
-# kernels: uml uml-debug
-# timeout: 90
+#
+# Who keeps a device: a refusal names them all, detach --wait waits for them, list shows them.
+# shellcheck disable=SC2016 # the variables are those of jq
+# timeout: 120
 . "$(dirname "$0")/test_common.sh"
-need qemu-img mkfs.xfs mkfs.ext4 losetup
-modprobe -q -a loop xfs ext4
+need qemu-img mkfs.ext4 sfdisk dmsetup losetup unshare script jq
+modprobe -a loop dm-mod dm-flakey 2>/dev/null
+at_exit qcow2ctl detach --all
 
 cd "$test_dir" || exit 1
-mkdir store mnt
-truncate -s 1G disk
-loop=$(losetup --find --show disk) || skip_all "no loop device"
+truncate -s 32M raw
+printf '%s\n' 'label: dos' '2048,16384' '18432,16384' '34816,+' | sfdisk -q raw
+qemu-img convert -O qcow2 raw image.qcow2
+qemu-img create -q -f qcow2 other.qcow2 1M
+mkdir one "two words" inner
+device=$(qcow2ctl attach image.qcow2)
+dmsetup() { command dmsetup --noudevrules --noudevsync "$@"; }
+
+# --- everybody at once ------------------------------------------------------------------------
+mkfs.ext4 -q "${device}p1"
+mount "${device}p1" "two words"
+at_exit umount "'$test_dir/two words'"
+mkswap "${device}p2" >/dev/null
+swapon "${device}p2"
+at_exit swapoff "${device}p2"
+dmsetup create held --table "0 16384 linear ${device}p3 0"
+at_exit dmsetup remove held
+[ -b /dev/mapper/held ] || dmsetup mknodes held
+loop=$(losetup --find --show --offset 8192 /dev/mapper/held)
 at_exit losetup -d "$loop"
-mkfs.xfs -q "$loop" && mount "$loop" store || exit 1
-at_exit umount store
-at_exit qcow2ctl detach --all
-at_exit umount mnt
-soon() { timeout 30 "$@"; }
+mkfs.ext4 -q "$loop"
+mount "$loop" inner
+at_exit umount "$test_dir/inner"
+exec 7<"$device"
 
-qemu-img create -q -f qcow2 store/image 100M
-device=$(qcow2ctl attach --no-partscan store/image)
-mkfs.ext4 -q "$device" && mount "$device" mnt
-cp -r "$test_top/include" mnt/
+said=$(qcow2ctl detach "$device" 2>&1)
+check "detach is refused" test $? = 2
+for what in "qcow0p1 is mounted on $test_dir/two words" "qcow0p2 is used as swap" \
+	"qcow0p3 is used by /dev/mapper/held" "dm-0 is used by $loop" \
+	"${loop#/dev/} is mounted on $test_dir/inner" "qcow0 is open in process $$ (bash)"; do
+	check "it says that ${what//$test_dir/DIR}" grep -qF "$what" <<<"$said"
+done
+json=$(qcow2ctl list --json)
+check "list --json has the file systems" jq -e --arg dir "$test_dir" '[.[0].users[]
+	| select(.kind == "mount") | {node, mountpoint}] == [
+	{node: "qcow0p1", mountpoint: ($dir + "/two words")},
+	{node: "'"${loop#/dev/}"'", mountpoint: ($dir + "/inner")}]' <<<"$json"
+check "and swap, and what is built on it" jq -e '[.[0].users[] | select(.kind != "mount") | .kind]
+	== ["swap", "holder", "holder"]' <<<"$json"
+check "list -o has the mount points" test "$(qcow2ctl list -no MOUNTS "$device")" = \
+	"$test_dir/two words, $test_dir/inner"
+exec 7<&-
+umount inner
+losetup -d "$loop"
+dmsetup remove held
+swapoff "${device}p2"
 
-# As libvirt writes it.
-start_vm() {
-	qemu-system-x86_64 -S -nodefaults -display none -monitor stdio -machine none \
-		-blockdev "{\"driver\":\"file\",\"filename\":\"$PWD/store/image\",\"node-name\":\"storage\",\"auto-read-only\":true}" \
-		-blockdev '{"node-name":"format","read-only":false,"driver":"qcow2","file":"storage"}' <<<quit
+# --- those who are not to be seen at once -----------------------------------------------------
+unshare -m --propagation private sleep 100 &
+hidden=$!
+at_exit kill $hidden
+until [ "$(readlink /proc/$hidden/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ]; do sleep 0.05; done
+umount "two words"
+refuse "a mount in another namespace is named" 2 \
+	"qcow0p1 is mounted on $test_dir/two words, as process $hidden sees it" qcow2ctl detach "$device"
+kill $hidden
+wait $hidden 2>/dev/null
+
+qemu-img create -q -f raw nested 1M
+dd if=other.qcow2 of="$device" bs=64k conv=fsync status=none
+inner=$(qcow2ctl attach -r "$device")
+refuse "an image that lies on it is named" 2 "$inner has an image on qcow0" qcow2ctl detach "$device"
+qcow2ctl detach "$inner"
+
+# --- detach --wait ----------------------------------------------------------------------------
+wait_refuses() {	# SECONDS: at most so long, and then it says why
+	local start=$SECONDS
+	exec 7<"$device"
+	refuse "detach --wait=$1 of a device that stays in use" 2 "it is in use: qcow0 is open in process $$" \
+		qcow2ctl detach --wait="$1" "$device"
+	exec 7<&-
+	check "it has waited" test $((SECONDS - start)) -ge "${1%.*}"
 }
-if command -v qemu-system-x86_64 >/dev/null; then
-	refuse "a VM does not start on it" 1 \
-		'Failed to get (shared )?"(write|consistent read)" lock.*' start_vm
-	refuse "and says who else may have it" 1 "Is another process using the image .*store/image" start_vm
-else
-	skip "a VM does not start on it" "no qemu-system-x86_64"
-fi
+wait_refuses 1.5
+exec 7<"$device"
+script -qec "qcow2ctl detach --wait=2 $device" said >/dev/null
+exec 7<&-
+check "on a terminal it says that it waits, and how long it has" \
+	grep -q "$device: waiting until nobody uses it, 1 s" said
+dd if=raw of="$device" bs=64k conv=fsync status=none
+mkfs.ext4 -q "$device"
+mount "$device" one
+at_exit umount "$test_dir/one"
+qcow2ctl detach --wait "$device" 2>waited &
+waiting=$!
+sleep 1
+check "detach --wait waits for a mount" test -d /proc/$waiting -a -b "$device"
+umount one
+wait $waiting
+check "and detaches when it is gone" test $? = 0
+check "without a word" test ! -s waited
+check "the device is gone" test ! -e "$device"
+refuse "--wait and a bad number" 1 "--wait 'soon': a number of seconds" qcow2ctl detach --wait=soon qcow0
 
-check "the store is unmounted lazily" umount -l store
-check "the file system above is written" cp -r "$test_top/kernel" mnt/
-check "and flushed" soon sync -f mnt/kernel
-check "and unmounted" soon umount mnt
-check "the device is detached" soon qcow2ctl detach "$device"
-for _ in {1..50}; do	# with the last file the store goes
-	mount "$loop" store 2>/dev/null && break
-	sleep 0.1
-done
-check "the image is whole" qemu-img check -q store/image
-device=$(qcow2ctl attach --no-partscan store/image)
-check "and has what was written" eval "mount $device mnt && diff -r $test_top/kernel mnt/kernel"
-check "it is unmounted" eval "umount mnt && qcow2ctl detach $device"
-if command -v qemu-system-x86_64 >/dev/null; then
-	check "a VM starts on it now" start_vm
-fi
-
-# File systems are read-only from here on, the store under who writes.
-device=$(qcow2ctl attach --no-partscan store/image)
-(while dd if=/dev/urandom of="$device" bs=64k count=100 oflag=direct; do :; done) 2>/dev/null &
-writer=$!
-sleep 0.5
-echo u >/proc/sysrq-trigger
-for _ in {1..100}; do
-	grep -q "^$loop .* ro[, ]" /proc/mounts && break
-	sleep 0.1
-done
-check "the store has become read-only" grep -q "^$loop .* ro[, ]" /proc/mounts
-soon sync "$device"
-kill $writer 2>/dev/null
-for _ in {1..300}; do
-	kill -0 $writer 2>/dev/null || break
-	sleep 0.1
-done
-check "who writes does not hang" eval "! kill -0 $writer"
-check "the device is detached" eval "soon qcow2ctl detach $device || soon qcow2ctl detach --force $device"
-umount store && mount "$loop" store
-check "the image is whole but for leaks" eval "qemu-img check -q store/image || [ \$? = 3 ]"
+# --- list and its columns ---------------------------------------------------------------------
+qcow2ctl attach -r --device qcow3 --no-partscan --cache-size 1M other.qcow2 >/dev/null
+qcow2ctl attach --device qcow4 -f raw --discard ignore raw >/dev/null
+check "columns by name, in order, whatever their case" test \
+	"$(qcow2ctl list -n -b -o ro,DEVICE,size | sed 's/  */ /g')" = \
+	$'yes /dev/qcow3 1048576\nno /dev/qcow4 33554432'
+check "more columns than the default" grep -qE "^DEVICE +SIZE +RO +FORMAT +LAYERS +IMAGE +CACHE" \
+	<<<"$(qcow2ctl list -o +cache)"
+check "one device by its image" test "$(qcow2ctl list -no DEVICE,DISCARD raw)" = "/dev/qcow4  ignore"
+check "as JSON, numbers are numbers" jq -e '.devices == [
+	{device: "/dev/qcow3", size: 1048576, layers: 1, temporary: false, parent: null}]' \
+	<<<"$(qcow2ctl list -J -b -o DEVICE,SIZE,LAYERS,TEMPORARY,PARENT qcow3)"
+check "all columns" test "$(qcow2ctl list -O | head -n 1 | wc -w)" = 17
+check "the device number" test "$(qcow2ctl list -no MAJ:MIN qcow3)" = "$(cat /sys/block/qcow3/dev)"
+refuse "a column that there is not" 1 "there is no column 'COLOUR'" qcow2ctl list -o DEVICE,COLOUR
+refuse "a device that there is not" 1 "/dev/qcow9: no such device" qcow2ctl list qcow9
+name=$'a\033[31m\xc3\xbc.qcow2'
+mv other.qcow2 "$name"
+check "a name's control characters do not reach the terminal" \
+	grep -qF $'a?[31m\xc3\xbc.qcow2' <<<"$(qcow2ctl list)"
+qcow2ctl detach --all
+check "no device, as JSON" test "$(qcow2ctl list --json | jq -c .)" = "[]" -a \
+	"$(qcow2ctl list -J -o DEVICE | jq -c .)" = '{"devices":[]}'
 finish

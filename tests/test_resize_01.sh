@@ -159,7 +159,7 @@ refusals() {
 		qcow2ctl resize "$device" 4M
 	check "the size that it has" qcow2ctl resize "$device" 8M
 	exec 9<"$device"
-	refuse "smaller, while it is open" 2 "it is in use: open in a process; fuser" \
+	refuse "smaller, while it is open" 2 "it is in use: qcow[0-9]+ is open in process [0-9]+ .bash.,? ?.*; end that" \
 		qcow2ctl resize --shrink "$device" 4M
 	exec 9<&-
 	check "nothing has changed" test "$(blockdev --getsize64 "$device")" = 8388608
@@ -243,7 +243,7 @@ mounted() {
 		wait "$i" || return
 	done
 	[ "$(df --output=size -B1M "$dir" | tail -n 1)" -gt 200 ] || return
-	refuse "smaller, while it is mounted" 2 "it is in use: mounted on .*mnt" \
+	refuse "smaller, while it is mounted" 2 "it is in use: qcow[0-9]+ is mounted on .*mnt" \
 		qcow2ctl resize --shrink "$device" 64M
 	umount "$dir" && e2fsck -fn "$device" >/dev/null 2>&1 && mount "$device" "$dir" || return
 	md5sum -c --quiet "$test_dir/sums1" "$test_dir/sums2" && umount "$dir" &&

@@ -17,14 +17,14 @@ device=$(qcow2ctl attach -r image.qcow2)
 
 check "it can be mounted" mount -o ro "$device" "mount point"
 at_exit umount "'$test_dir/mount point'"
-refuse "detach while it is mounted" 2 "$device: it is in use: mounted on .*/mount.040point; unmount" \
+refuse "detach while it is mounted" 2 "$device: it is in use: qcow1 is mounted on .*/mount point; end that" \
 	qcow2ctl detach "$device"
 refuse "detach --all goes on after a failure" 2 "$device: it is in use" qcow2ctl detach --all
 check "and detaches the others" test -b "$device" -a ! -e "$idle"
 umount "mount point"
 
 exec 7<"$device"
-refuse "detach while a process has it open" 2 "$device: it is in use: open in a process; fuser" \
+refuse "detach while a process has it open" 2 "$device: it is in use: qcow1 is open in process [0-9]+ .bash.,? ?.*; end that" \
 	qcow2ctl detach "$device"
 exec 7<&-
 

@@ -93,7 +93,7 @@ device=$(qcow2ctl attach swap.qcow2)
 mkswap "$device" >/dev/null
 if check "swap on it" swapon "$device"; then
 	at_exit swapoff "$device"
-	refuse "detach of swap" 2 "$device: it is in use: used as swap; " qcow2ctl detach "$device"
+	refuse "detach of swap" 2 "$device: it is in use: qcow0 is used as swap; " qcow2ctl detach "$device"
 	swapoff "$device"
 fi
 check "detach after swapoff" qcow2ctl detach "$device"

@@ -9,6 +9,7 @@
 #include "node.h"
 #include "output.h"
 #include "size.h"
+#include "throwaway.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct attach_options {
 	struct qcow2_chain_policy policy;
@@ -25,6 +27,10 @@ struct attach_options {
 	struct qcow2_nl_key keys[QCOW2BLK_MAX_LAYERS];
 	const char *image;
 	enum qcow2blk_format format;
+	bool temporary;
+	const char *temporary_dir;
+	int temporary_fd;
+	char *temporary_name;
 	bool json;
 	bool untold;
 	bool unnamed;
@@ -45,6 +51,7 @@ enum {
 	OPT_NAME,
 	OPT_ACTIVATE,
 	OPT_REPAIR,
+	OPT_TEMPORARY,
 	OPT_JSON,
 };
 
@@ -65,6 +72,7 @@ static const struct option long_options[] = {
 	{ "name", required_argument, NULL, OPT_NAME },
 	{ "activate", no_argument, NULL, OPT_ACTIVATE },
 	{ "repair", no_argument, NULL, OPT_REPAIR },
+	{ "temporary", optional_argument, NULL, OPT_TEMPORARY },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ }
 };
@@ -184,6 +192,11 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 	case OPT_REPAIR:
 		o->policy.repair = true;
 		return 0;
+	case OPT_TEMPORARY:
+		o->temporary = true;
+		o->temporary_dir = value;
+		o->device.flags |= QCOW2BLK_F_TEMPORARY;
+		return 0;
 	case OPT_JSON:
 		o->json = true;
 		return 0;
@@ -207,7 +220,10 @@ static int parse_options(struct attach_options *o, int argc, char **argv)
 	if (o->device.snapshot && !(o->device.flags & QCOW2BLK_F_READ_ONLY))
 		return qcow2_error_usage("attach",
 					 "--load-snapshot needs -r: a snapshot is not written");
-	o->policy.writable = !(o->device.flags & QCOW2BLK_F_READ_ONLY);
+	if (o->temporary && (o->policy.repair || o->device.flags & QCOW2BLK_F_READ_ONLY))
+		return qcow2_error_usage("attach",
+					 "--temporary: the image is not written, but the device can be: neither -r nor --repair goes with that");
+	o->policy.writable = !o->temporary && !(o->device.flags & QCOW2BLK_F_READ_ONLY);
 	if (o->policy.repair && !o->policy.writable)
 		return qcow2_error_usage("attach", "--repair writes the image, which -r forbids");
 	return 0;
@@ -255,10 +271,51 @@ static void explain_lock(const struct qcow2_layer *layer, struct qcow2_error *er
 	qcow2_device_explain_lock(layer, ", or attach it read-only with -r", err);
 }
 
+/* What is written goes to a file of its own, which becomes the top. */
+static int add_temporary(struct attach_options *o, const struct qcow2_chain *chain,
+			 struct qcow2_error *err)
+{
+	const struct qcow2_layer *layer;
+	int ret;
+
+	if (chain->depth == QCOW2BLK_MAX_LAYERS)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, o->image,
+				       "the chain has %u layers, and --temporary would be one too many",
+				       chain->depth);
+	for (layer = chain->layer; layer < chain->layer + chain->depth; layer++)
+		if (!o->temporary_dir && layer->format == QCOW2BLK_FORMAT_QCOW2 &&
+		    layer->image.header.crypt_method != QCOW2_CRYPT_NONE)
+			return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
+					       "it is encrypted, and what is written would not be; --temporary=DIR puts it where that does no harm, such as on a tmpfs without swap");
+	ret = qcow2_throwaway_create(o->temporary_dir, &chain->layer[0], &o->temporary_fd,
+				     &o->temporary_name, err);
+	o->device.layers[0] = (struct qcow2_nl_layer) {
+		.fd = o->temporary_fd, .name = o->temporary_name,
+		.format = QCOW2BLK_FORMAT_QCOW2,
+	};
+	return ret;
+}
+
+static void set_layers(struct attach_options *o, const struct qcow2_chain *chain)
+{
+	struct qcow2_nl_layer *l = &o->device.layers[o->temporary];
+	unsigned int i;
+
+	o->device.nr_layers = chain->depth + o->temporary;
+	for (i = 0; i < chain->depth; i++, l++) {
+		l->fd = chain->layer[i].fd;
+		l->has_data = chain->layer[i].data;
+		if (chain->layer[i].data)
+			l->data_fd = chain->layer[i].data->fd;
+		l->format = chain->layer[i].format;
+		l->name = chain->layer[i].name;
+		l->key = &o->keys[i];
+	}
+}
+
 static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 		      struct qcow2_error *err)
 {
-	unsigned int i;
 	int ret;
 
 	memset(chain, 0, sizeof(*chain));
@@ -270,30 +327,9 @@ static int open_chain(struct attach_options *o, struct qcow2_chain *chain,
 		ret = qcow2_chain_open_backing(chain, &o->policy, err) ?:
 		      check_layers(chain, &o->policy, err);
 	ret = ret ?: qcow2_key_check(chain, &o->key_files, err);
-	o->device.nr_layers = chain->depth;
-	for (i = 0; i < chain->depth; i++) {
-		o->device.layers[i].fd = chain->layer[i].fd;
-		o->device.layers[i].has_data = chain->layer[i].data;
-		if (chain->layer[i].data)
-			o->device.layers[i].data_fd = chain->layer[i].data->fd;
-		o->device.layers[i].format = chain->layer[i].format;
-		o->device.layers[i].name = chain->layer[i].name;
-		o->device.layers[i].key = &o->keys[i];
-	}
-	return ret;
-}
-
-/* The connection to the module, which is loaded first where it is not. */
-static int open_kernel(struct qcow2_nl **nl, struct qcow2_error *err)
-{
-	int ret = qcow2_nl_open(nl, err);
-
-	if (ret || *nl)
-		return ret;
-	ret = qcow2_module_load(err) ?: qcow2_nl_open(nl, err);
-	if (!ret && !*nl)
-		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
-				      "the module qcow2blk is loaded, but does not answer; is this the initial network namespace?");
+	if (!ret && o->temporary)
+		ret = add_temporary(o, chain, err);
+	set_layers(o, chain);
 	return ret;
 }
 
@@ -414,7 +450,8 @@ static int get_ready(struct attach_options *o, struct qcow2_chain *chain, struct
 		     struct qcow2_error *err)
 {
 	*nl = NULL;
-	return open_chain(o, chain, err) ?: check_stacks(chain, err) ?: open_kernel(nl, err) ?:
+	return open_chain(o, chain, err) ?: check_stacks(chain, err) ?:
+	       qcow2_module_connect(nl, err) ?:
 	       qcow2_key_unlock(chain, &o->key_files, o->keys, err);
 }
 
@@ -435,6 +472,9 @@ static int attach(struct attach_options *o, struct qcow2_error *err)
 	}
 	qcow2_nl_close(nl);
 	qcow2_chain_close(&chain);
+	if (o->temporary_fd >= 0)
+		close(o->temporary_fd);
+	free(o->temporary_name);
 	return ret;
 }
 
@@ -456,6 +496,7 @@ int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *poli
 		.key_files = *key_files,
 		.policy = *policy,
 		.top_only = top_only,
+		.temporary_fd = -1,
 	};
 	struct qcow2_chain chain;
 	sigset_t all;
@@ -484,6 +525,7 @@ static int attach_by_options(int argc, char **argv, int *index)
 		.device.index = QCOW2_NL_ANY_INDEX,
 		.device.parent = QCOW2_NL_ANY_INDEX,
 		.format = QCOW2BLK_FORMAT_QCOW2,
+		.temporary_fd = -1,
 	};
 	struct qcow2_error err;
 	int ret;
@@ -537,6 +579,9 @@ const struct qcow2_command qcow2_command_attach = {
 		"\n"
 		"  -r, --read-only          the device cannot be written; the only way for images that\n"
 		"                           lie on a read-only file system or are being read by others\n"
+		"  --temporary[=DIR]        what is written is lost at detach: it goes to a temporary\n"
+		"                           file without a name in DIR ($TMPDIR, else /var/tmp), and\n"
+		"                           the image is only read, as with -r\n"
 		"  --repair                 check the image first and mend it, if need be with qemu-img\n"
 		"                           check -r all; for one that is marked corrupt. A dirty one\n"
 		"                           (not closed cleanly) has its refcounts rebuilt anyway\n"

@@ -30,5 +30,8 @@ extern const struct qcow2_command qcow2_command_snapshot;
 extern const struct qcow2_command qcow2_command_resize;
 extern const struct qcow2_command qcow2_command_commit;
 extern const struct qcow2_command qcow2_command_tab;
+extern const struct qcow2_command qcow2_command_stats;
+extern const struct qcow2_command qcow2_command_set;
+extern const struct qcow2_command qcow2_command_monitor;
 
 #endif /* QCOW2CTL_COMMAND_H */

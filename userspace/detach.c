@@ -2,31 +2,32 @@
 #include "command.h"
 #include "device.h"
 #include "node.h"
+#include "progress.h"
+#include "users.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* How long udev may look at a device that has just come. */
+/* How long udev may look at a device that has just come, microseconds. */
 #define PATIENCE	3000000ULL
 
-/* Does another device show a snapshot of this one's image? */
-static bool shown_by(const struct qcow2_devices *devices, int index,
-		     char user[QCOW2_NODE_USER_LEN])
-{
-	unsigned int i;
+/* Between two attempts while waiting, of qcow2_node_nap(). */
+#define NAPS		10
 
-	for (i = 0; i < devices->count; i++) {
-		if (devices->list[i].parent != index)
-			continue;
-		snprintf(user, QCOW2_NODE_USER_LEN,
-			 "/dev/" QCOW2BLK_DISK_NAME "%d shows its snapshot %s",
-			 devices->list[i].index, devices->list[i].snapshot);
-		return true;
-	}
-	return false;
-}
+/**
+ * struct detach - what the user wants
+ * @flags: enum qcow2blk_flags.
+ * @wait: for who uses it.
+ * @end: until when, see qcow2_node_now().
+ */
+struct detach {
+	uint32_t flags;
+	bool wait;
+	uint64_t end;
+};
 
 /* Is it being merged into its backing file? The kernel does that by itself. */
 static bool being_committed(const struct qcow2_devices *devices, int index)
@@ -44,44 +45,74 @@ static bool is_lazy(const struct qcow2_devices *devices, int index)
 	return device && device->flags & QCOW2BLK_F_LAZY;
 }
 
-/* Somebody who holds it for a moment only, as udev, is waited for; a mount is not. */
-static int detach_one(const struct qcow2_devices *devices, int index, uint32_t flags,
+static int explain(int index, int error, struct qcow2_error *err)
+{
+	char path[QCOW2_NODE_NAME_LEN], users[QCOW2_USERS_TEXT_LEN];
+	struct qcow2_devices devices;
+	struct qcow2_error ignored;
+	bool committed = false;
+
+	qcow2_node_path(index, path);
+	if (error == EIO)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "it stays attached: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then detach --force, which drops what is not in the image");
+	if (error != EBUSY)
+		return err->code;
+	if (!qcow2_devices_read(&devices, &ignored))
+		committed = being_committed(&devices, index);
+	qcow2_devices_free(&devices);
+	if (committed)
+		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				       "it is being committed; wait for that (--wait), or end it: qcow2ctl commit --stop");
+	return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+			       "it is in use: %s; end that first, or wait for it (--wait)",
+			       qcow2_users_text(index, users));
+}
+
+/* Somebody who holds it for a moment only, as udev, is always waited for. */
+static bool wait_on(const struct qcow2_devices *devices, int index, const struct detach *d,
+		    uint64_t end)
+{
+	unsigned int i;
+
+	if (!d->wait)
+		return !qcow2_users_any(devices, index) && qcow2_node_nap(end);
+	for (i = 0; i < NAPS; i++)
+		if (!qcow2_node_nap(d->end))
+			return false;
+	return true;
+}
+
+static int detach_one(const struct qcow2_devices *devices, int index, const struct detach *d,
 		      struct qcow2_error *err)
 {
 	uint64_t end = qcow2_node_now() + PATIENCE;
-	char path[QCOW2_NODE_NAME_LEN], user[QCOW2_NODE_USER_LEN] = "";
 	struct qcow2_node_traces traces;
+	struct qcow2_progress_watch watch;
+	char path[QCOW2_NODE_NAME_LEN];
 	bool was_lazy = is_lazy(devices, index);
 	int ret, error;
 
 	qcow2_node_find_traces(index, &traces);
+	qcow2_progress_watch(&watch, qcow2_node_path(index, path),
+			     d->wait ? "waiting until nobody uses it" : "detaching");
 	do {
-		ret = qcow2_nl_detach(devices->nl, index, flags, &error, err);
+		ret = qcow2_nl_detach(devices->nl, index, d->flags, &error, err);
 		/* It was to go lazily, and has gone. */
 		if (error == ENODEV && was_lazy)
 			ret = 0;
-		if (error == EBUSY && !shown_by(devices, index, user))
-			qcow2_node_user(index, user);
-	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
+	} while (error == EBUSY && wait_on(devices, index, d, end));
+	qcow2_progress_unwatch(&watch);
 
 	if (!ret)
 		qcow2_node_wait_gone(index, &traces);
-	else if (error == EIO)
-		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
-				"it stays attached: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then detach --force, which drops what is not in the image");
-	else if (error == EBUSY && being_committed(devices, index))
-		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
-				"it is being committed; wait for that, or end it: qcow2ctl commit --stop");
-	else if (error == EBUSY)
-		qcow2_error_set(err, QCOW2_EXIT_FAILED, qcow2_node_path(index, path),
-				"it is in use: %s; %s", user[0] ? user : "open in a process",
-				user[0] ? "unmount or remove that first" :
-				"fuser or lsof names the process");
+	else
+		ret = explain(index, error, err);
 	qcow2_node_free_traces(&traces);
 	return ret;
 }
 
-static int detach_all(const struct qcow2_devices *devices, uint32_t flags)
+static int detach_all(const struct qcow2_devices *devices, const struct detach *d)
 {
 	struct qcow2_error err;
 	unsigned int i;
@@ -90,24 +121,42 @@ static int detach_all(const struct qcow2_devices *devices, uint32_t flags)
 	/* From the last to the first: what was attached later may lie on an earlier one. */
 	for (i = devices->count; i-- > 0;)
 		if (devices->list[i].parent != QCOW2_NL_ANY_INDEX &&
-		    detach_one(devices, devices->list[i].index, flags, &err))
+		    detach_one(devices, devices->list[i].index, d, &err))
 			ret = qcow2_error_print(&err);
 	for (i = devices->count; i-- > 0;)
 		if (devices->list[i].parent == QCOW2_NL_ANY_INDEX &&
-		    detach_one(devices, devices->list[i].index, flags, &err))
+		    detach_one(devices, devices->list[i].index, d, &err))
 			ret = qcow2_error_print(&err);
 	return ret ? QCOW2_EXIT_FAILED : QCOW2_EXIT_DONE;
 }
 
-static int detach_named(const struct qcow2_devices *devices, const char *name, uint32_t flags)
+static int detach_named(const struct qcow2_devices *devices, const char *name,
+			const struct detach *d)
 {
 	struct qcow2_error err;
 	int index, ret;
 
 	ret = qcow2_devices_find(devices, name, &index, &err);
 	if (!ret)
-		ret = detach_one(devices, index, flags, &err);
+		ret = detach_one(devices, index, d, &err);
 	return ret ? qcow2_error_print(&err) : QCOW2_EXIT_DONE;
+}
+
+static int set_wait(struct detach *d, const char *seconds)
+{
+	char *end;
+	double n;
+
+	d->wait = true;
+	d->end = UINT64_MAX;
+	if (!seconds)
+		return 0;
+	n = strtod(seconds, &end);
+	if (seconds[0] < '0' || seconds[0] > '9' || *end || n > 1e9)
+		return qcow2_error_usage("detach", "--wait '%s': a number of seconds is wanted",
+					 seconds);
+	d->end = qcow2_node_now() + (uint64_t)(n * 1000000);
+	return 0;
 }
 
 static int run(int argc, char **argv)
@@ -116,11 +165,12 @@ static int run(int argc, char **argv)
 		{ "all", no_argument, NULL, 'a' },
 		{ "force", no_argument, NULL, 'f' },
 		{ "lazy", no_argument, NULL, 'l' },
+		{ "wait", optional_argument, NULL, 'w' },
 		{ }
 	};
+	struct detach d = { };
 	struct qcow2_devices devices;
 	struct qcow2_error err;
-	uint32_t flags = 0;
 	bool all = false;
 	int opt, ret;
 
@@ -128,10 +178,12 @@ static int run(int argc, char **argv)
 		if (opt == 'a')
 			all = true;
 		else if (opt == 'f')
-			flags |= QCOW2BLK_F_FORCE;
+			d.flags |= QCOW2BLK_F_FORCE;
 		else if (opt == 'l')
-			flags |= QCOW2BLK_F_LAZY;
-		else
+			d.flags |= QCOW2BLK_F_LAZY;
+		else if (opt == 'w' && set_wait(&d, optarg))
+			return QCOW2_EXIT_USAGE;
+		else if (opt != 'w')
 			return qcow2_error_usage("detach", NULL);
 	}
 	if (argc - optind != !all)
@@ -140,15 +192,15 @@ static int run(int argc, char **argv)
 	if (qcow2_devices_read(&devices, &err))
 		ret = qcow2_error_print(&err);
 	else
-		ret = all ? detach_all(&devices, flags) :
-		      detach_named(&devices, argv[optind], flags);
+		ret = all ? detach_all(&devices, &d) :
+		      detach_named(&devices, argv[optind], &d);
 	qcow2_devices_free(&devices);
 	return ret;
 }
 
 const struct qcow2_command qcow2_command_detach = {
 	.name = "detach",
-	.usage = "[--force] [--lazy] DEVICE|IMAGE|--all",
+	.usage = "[--force] [--lazy] [--wait[=SECONDS]] DEVICE|IMAGE|--all",
 	.summary = "Detach a device",
 	.help =
 		"DEVICE is /dev/qcowN or qcowN, IMAGE the top image of one device. Returns when\n"
@@ -160,6 +212,8 @@ const struct qcow2_command qcow2_command_detach = {
 		"                           at once. If what was written cannot be made durable then, it\n"
 		"                           stays, and the kernel's log says so\n"
 		"  --force                  detach even if what was written last cannot be made\n"
-		"                           durable, and lose it; a device in use stays all the same\n",
+		"                           durable, and lose it; a device in use stays all the same\n"
+		"  --wait[=SECONDS]         wait until nobody uses it, so long at most; without SECONDS\n"
+		"                           as long as it takes\n",
 	.run = run,
 };

@@ -48,6 +48,13 @@ bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat 
 	return device->nr_layers && is_layer(&device->layers[0], st);
 }
 
+const struct qcow2_nl_layer *qcow2_device_image(const struct qcow2_nl_device *device)
+{
+	bool below = device->flags & QCOW2BLK_F_TEMPORARY && device->nr_layers > 1;
+
+	return &device->layers[below];
+}
+
 bool qcow2_device_has_data(const struct qcow2_nl_device *device, const struct stat *st)
 {
 	return device->nr_layers && is_data(&device->layers[0], st);
@@ -76,6 +83,11 @@ static int open_top_of(const struct qcow2_nl_device *device,
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED,
 				       qcow2_node_path(device->index, path),
 				       "only root sees its images; try sudo");
+	if (device->flags & QCOW2BLK_F_TEMPORARY)
+		return qcow2_error_set(err, QCOW2_EXIT_USAGE,
+				       qcow2_node_path(device->index, path),
+				       "what is written to it goes to a temporary file, which is nobody's to look at; its image is %s",
+				       qcow2_device_image(device)->path);
 	ret = qcow2_chain_open_top(chain, top->path, top->format, policy, err);
 	if (!ret && !qcow2_device_is_of(device, &chain->layer[0].st))
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, top->path,
@@ -150,7 +162,7 @@ static struct json_object *layer_json(const struct qcow2_nl_layer *layer)
 	return o;
 }
 
-static struct json_object *stats_json(const struct qcow2_nl_device *device)
+struct json_object *qcow2_device_stats_json(const struct qcow2_nl_device *device)
 {
 	static const char *const name[QCOW2BLK_A_STAT_MAX + 1] = {
 		[QCOW2BLK_A_STAT_REQUESTS] = "requests",
@@ -168,6 +180,24 @@ static struct json_object *stats_json(const struct qcow2_nl_device *device)
 		[QCOW2BLK_A_STAT_COMMITS] = "commits",
 		[QCOW2BLK_A_STAT_FAST_COMMITS] = "fast-commits",
 		[QCOW2BLK_A_STAT_FSYNCS] = "fsyncs",
+		[QCOW2BLK_A_STAT_SLICE_NSEC] = "slice-nsec",
+		[QCOW2BLK_A_STAT_SLICE_BYTES] = "slice-bytes",
+		[QCOW2BLK_A_STAT_REFCOUNT_HITS] = "refcount-hits",
+		[QCOW2BLK_A_STAT_REFCOUNT_MISSES] = "refcount-misses",
+		[QCOW2BLK_A_STAT_DECOMPRESS_NSEC] = "decompress-nsec",
+		[QCOW2BLK_A_STAT_COMMIT_NSEC] = "commit-nsec",
+		[QCOW2BLK_A_STAT_FSYNC_NSEC] = "fsync-nsec",
+		[QCOW2BLK_A_STAT_READS] = "reads",
+		[QCOW2BLK_A_STAT_READ_BYTES] = "read-bytes",
+		[QCOW2BLK_A_STAT_READ_NSEC] = "read-nsec",
+		[QCOW2BLK_A_STAT_WRITES] = "writes",
+		[QCOW2BLK_A_STAT_WRITE_BYTES] = "write-bytes",
+		[QCOW2BLK_A_STAT_WRITE_NSEC] = "write-nsec",
+		[QCOW2BLK_A_STAT_DISCARDS] = "discards",
+		[QCOW2BLK_A_STAT_DISCARD_BYTES] = "discard-bytes",
+		[QCOW2BLK_A_STAT_DISCARD_NSEC] = "discard-nsec",
+		[QCOW2BLK_A_STAT_FLUSHES] = "flushes",
+		[QCOW2BLK_A_STAT_FLUSH_NSEC] = "flush-nsec",
 	};
 	struct json_object *o = json_object_new_object();
 	unsigned int i;
@@ -216,6 +246,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 	qcow2_output_add_bool(o, "stopped", device->flags & QCOW2BLK_F_STOPPED);
 	qcow2_output_add_bool(o, "activate", device->flags & QCOW2BLK_F_ACTIVATE);
 	qcow2_output_add_bool(o, "lazy-detach", device->flags & QCOW2BLK_F_LAZY);
+	qcow2_output_add_bool(o, "temporary", device->flags & QCOW2BLK_F_TEMPORARY);
 	qcow2_output_add_str(o, "discard",
 			     device->flags & QCOW2BLK_F_NO_DISCARD ? "ignore" : "unmap");
 	qcow2_output_add_bool(o, "partscan", !(device->flags & QCOW2BLK_F_NO_PARTSCAN));
@@ -230,7 +261,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 		json_object_object_add(o, "parent", parent_json(device));
 	if (device->commit.state != QCOW2_NL_COMMIT_NONE)
 		json_object_object_add(o, "commit", commit_json(&device->commit));
-	json_object_object_add(o, "stats", stats_json(device));
+	json_object_object_add(o, "stats", qcow2_device_stats_json(device));
 	return o;
 }
 
@@ -243,7 +274,7 @@ static int refuse_to_choose(const struct qcow2_devices *devices, const char *ima
 	for (i = 0; i < devices->count; i++) {
 		size_t len = strlen(names);
 
-		if (qcow2_device_is_of(&devices->list[i], st))
+		if (is_layer(qcow2_device_image(&devices->list[i]), st))
 			snprintf(names + len, sizeof(names) - len, " %s",
 				 qcow2_node_path(devices->list[i].index, path));
 	}
@@ -251,7 +282,7 @@ static int refuse_to_choose(const struct qcow2_devices *devices, const char *ima
 			       "it is attached several times:%s; name the device", names);
 }
 
-/* The one device that @image is the top of. */
+/* The one device that was made of @image. */
 static int find_by_image(const struct qcow2_devices *devices, const char *image, int *index,
 			 struct qcow2_error *err)
 {
@@ -262,7 +293,7 @@ static int find_by_image(const struct qcow2_devices *devices, const char *image,
 		return qcow2_error_set(err, QCOW2_EXIT_USAGE, image, "no such image: %s",
 				       strerror(errno));
 	for (i = 0; i < devices->count; i++) {
-		if (qcow2_device_is_of(&devices->list[i], &st)) {
+		if (is_layer(qcow2_device_image(&devices->list[i]), &st)) {
 			*index = devices->list[i].index;
 			found++;
 		}

@@ -49,7 +49,7 @@ const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices 
 /**
  * qcow2_devices_find() - find a device by what a user calls it
  * @devices: where to look.
- * @name: /dev/qcowN, qcowN, or the image that is the top of one device.
+ * @name: /dev/qcowN, qcowN, or the image that one device was made of.
  * @index: (out) its number.
  * @err: (out) filled in on error.
  *
@@ -85,6 +85,14 @@ int qcow2_devices_open_image(const struct qcow2_devices *devices, const char *na
 bool qcow2_device_is_of(const struct qcow2_nl_device *device, const struct stat *st);
 
 /**
+ * qcow2_device_image() - what the user has attached
+ * @device: the device.
+ *
+ * Return: its top layer; the one below where the top is a temporary file.
+ */
+const struct qcow2_nl_layer *qcow2_device_image(const struct qcow2_nl_device *device);
+
+/**
  * qcow2_device_has_data() - is this the external data file of a device's top layer?
  * @device: the device.
  * @st: the file.
@@ -110,6 +118,14 @@ bool qcow2_device_has(const struct qcow2_nl_device *device, const struct stat *s
  */
 void qcow2_device_explain_lock(const struct qcow2_layer *layer, const char *otherwise,
 			       struct qcow2_error *err);
+
+/**
+ * qcow2_device_stats_json() - the counters of a device
+ * @device: the device.
+ *
+ * Return: a new JSON object.
+ */
+struct json_object *qcow2_device_stats_json(const struct qcow2_nl_device *device);
 
 /**
  * qcow2_device_json() - describe a device

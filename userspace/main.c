@@ -16,6 +16,9 @@ static const struct qcow2_command *const commands[] = {
 	&qcow2_command_resize,
 	&qcow2_command_commit,
 	&qcow2_command_tab,
+	&qcow2_command_stats,
+	&qcow2_command_set,
+	&qcow2_command_monitor,
 };
 
 #define EXITS		"0 done, 1 wrong usage or not found, 2 refused or failed."

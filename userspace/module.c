@@ -72,3 +72,16 @@ int qcow2_module_load(struct qcow2_error *err)
 			       "cannot load the module " MODULE_NAME " into kernel %s: %s; %s",
 			       uts.release, strerror(-ret), remedy(-ret));
 }
+
+int qcow2_module_connect(struct qcow2_nl **nl, struct qcow2_error *err)
+{
+	int ret = qcow2_nl_open(nl, err);
+
+	if (ret || *nl)
+		return ret;
+	ret = qcow2_module_load(err) ?: qcow2_nl_open(nl, err);
+	if (!ret && !*nl)
+		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
+				      "the module qcow2blk is loaded, but does not answer; is this the initial network namespace?");
+	return ret;
+}

@@ -19,6 +19,7 @@ struct qcow2_nl {
 	struct mnl_socket *socket;
 	uint32_t seq;
 	uint16_t family;
+	uint32_t events;	/* the multicast group */
 	char request[REQUEST_LEN] __attribute__((aligned(NLMSG_ALIGNTO)));
 	char answer[ANSWER_LEN] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
@@ -122,15 +123,30 @@ static int talk(struct qcow2_nl *nl, const struct nlmsghdr *request,
 	}
 }
 
+/* The only group there is. */
+static void take_groups(const struct nlattr *groups, struct qcow2_nl *nl)
+{
+	const struct nlattr *group, *attr;
+
+	mnl_attr_for_each_nested(group, groups)
+		mnl_attr_for_each_nested(attr, group)
+			if (mnl_attr_get_type(attr) == CTRL_ATTR_MCAST_GRP_ID &&
+			    mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+				nl->events = mnl_attr_get_u32(attr);
+}
+
 static int take_family(const struct nlmsghdr *nlh, void *data)
 {
 	const struct nlattr *attr;
-	uint16_t *family = data;
+	struct qcow2_nl *nl = data;
 
-	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr))
+	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr)) {
 		if (mnl_attr_get_type(attr) == CTRL_ATTR_FAMILY_ID &&
 		    mnl_attr_validate(attr, MNL_TYPE_U16) >= 0)
-			*family = mnl_attr_get_u16(attr);
+			nl->family = mnl_attr_get_u16(attr);
+		else if (mnl_attr_get_type(attr) == CTRL_ATTR_MCAST_GROUPS)
+			take_groups(attr, nl);
+	}
 	return 0;
 }
 
@@ -139,7 +155,7 @@ static int find_family(struct qcow2_nl *nl, struct refusal *refusal)
 	struct nlmsghdr *nlh = start(nl, GENL_ID_CTRL, 0, CTRL_CMD_GETFAMILY, 1);
 
 	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, QCOW2BLK_GENL_NAME);
-	return talk(nl, nlh, take_family, &nl->family, refusal);
+	return talk(nl, nlh, take_family, nl, refusal);
 }
 
 static int connect_kernel(struct qcow2_nl *nl)
@@ -177,6 +193,12 @@ int qcow2_nl_open(struct qcow2_nl **out, struct qcow2_error *err)
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
 			       "cannot talk to the kernel by generic netlink: %s",
 			       strerror(-ret));
+}
+
+uint16_t qcow2_nl_family(const struct qcow2_nl *nl, uint32_t *events)
+{
+	*events = nl->events;
+	return nl->family;
 }
 
 void qcow2_nl_close(struct qcow2_nl *nl)
@@ -377,6 +399,21 @@ int qcow2_nl_commit(struct qcow2_nl *nl, int index, uint8_t op, const struct qco
 	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
 	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
 		       base ? base->name : path, err);
+}
+
+int qcow2_nl_set_cache(struct qcow2_nl *nl, int index, uint64_t bytes, struct qcow2_error *err)
+{
+	struct nlmsghdr *nlh = start(nl, nl->family, 0, QCOW2BLK_CMD_SET, QCOW2BLK_GENL_VERSION);
+	struct refusal refusal;
+	char path[32];
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_INDEX, index);
+	mnl_attr_put_u64(nlh, QCOW2BLK_A_CACHE_SIZE, bytes);
+	if (!talk(nl, nlh, NULL, NULL, &refusal))
+		return 0;
+	snprintf(path, sizeof(path), "/dev/" QCOW2BLK_DISK_NAME "%d", index);
+	return refused(&refusal, refusal.error == ENODEV ? QCOW2_EXIT_USAGE : QCOW2_EXIT_FAILED,
+		       path, err);
 }
 
 struct list {

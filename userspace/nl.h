@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Talk to the module. The only user of libmnl; the protocol is <linux/qcow2blk.h>. */
+/* Talk to the module, by libmnl; nl_events.c listens. The protocol is <linux/qcow2blk.h>. */
 #ifndef QCOW2CTL_NL_H
 #define QCOW2CTL_NL_H
 
@@ -137,6 +137,15 @@ int qcow2_nl_open(struct qcow2_nl **nl, struct qcow2_error *err);
 void qcow2_nl_close(struct qcow2_nl *nl);
 
 /**
+ * qcow2_nl_family() - for nl_events.c: the numbers that the kernel has given to the protocol
+ * @nl: the connection.
+ * @events: (out) that of the group of events.
+ *
+ * Return: that of the family.
+ */
+uint16_t qcow2_nl_family(const struct qcow2_nl *nl, uint32_t *events);
+
+/**
  * qcow2_nl_attach() - make a device of a chain
  * @nl: the connection.
  * @device: what to attach; @device->index and @device->size are filled in.
@@ -203,6 +212,17 @@ int qcow2_nl_resize(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flag
  */
 int qcow2_nl_commit(struct qcow2_nl *nl, int index, uint8_t op, const struct qcow2_nl_layer *base,
 		    struct qcow2_error *err);
+
+/**
+ * qcow2_nl_set_cache() - give a device another room for table slices
+ * @nl: the connection.
+ * @index: of the device.
+ * @bytes: wanted; 0 is the default. What was granted qcow2_nl_list() tells.
+ * @err: (out) filled in on error.
+ *
+ * Return: 0, QCOW2_EXIT_USAGE where there is no such device, or QCOW2_EXIT_FAILED.
+ */
+int qcow2_nl_set_cache(struct qcow2_nl *nl, int index, uint64_t bytes, struct qcow2_error *err);
 
 /**
  * qcow2_nl_list() - describe all devices

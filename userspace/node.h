@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Device nodes: names, partitions, udev, and who keeps a device busy. */
+/* Device nodes: names, partitions, udev. */
 #ifndef QCOW2CTL_NODE_H
 #define QCOW2CTL_NODE_H
 
@@ -9,7 +9,6 @@
 #include <sys/types.h>
 
 #define QCOW2_NODE_NAME_LEN	32
-#define QCOW2_NODE_USER_LEN	512
 
 /**
  * qcow2_node_parse() - is this the name of a device?
@@ -106,41 +105,6 @@ void qcow2_node_free_traces(struct qcow2_node_traces *traces);
  * Nor in udev's database, where udevd runs; waits for ten seconds at most.
  */
 void qcow2_node_wait_gone(int index, const struct qcow2_node_traces *traces);
-
-/**
- * struct qcow2_node_frozen - file systems that do not change for now
- * @count: how many.
- * @fds: their roots.
- */
-struct qcow2_node_frozen {
-	unsigned int count;
-	int fds[64];
-};
-
-/**
- * qcow2_node_freeze() - keep the file systems on a device from changing
- * @index: the device.
- * @frozen: (out) to be given to qcow2_node_thaw(), which must come to pass.
- *
- * Those that are mounted from the disk or a partition of it, as far as this process can see,
- * and can be frozen; what lies on LVM or the like is not found.
- */
-void qcow2_node_freeze(int index, struct qcow2_node_frozen *frozen);
-
-/**
- * qcow2_node_thaw() - let them go on
- * @frozen: what qcow2_node_freeze() found.
- */
-void qcow2_node_thaw(struct qcow2_node_frozen *frozen);
-
-/**
- * qcow2_node_user() - who keeps a device busy?
- * @index: the device.
- * @text: (out) "mounted on /mnt", "used by dm-0", "used as swap", or an empty string: not known.
- *
- * Return: @text.
- */
-const char *qcow2_node_user(int index, char text[QCOW2_NODE_USER_LEN]);
 
 /**
  * qcow2_node_part_behind() - is there a partition that reaches behind a size?

@@ -2,6 +2,8 @@
 #include "output.h"
 #include "error.h"
 
+#include <libsmartcols.h>
+#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -79,30 +81,75 @@ char *qcow2_output_cell(const char *format, ...)
 	return cell;
 }
 
-void qcow2_output_table(unsigned int columns, unsigned int rows, char *const *cells)
+/* A cell as a terminal, or a JSON reader, may have it; what it replaces is freed. */
+static char *clean_cell(char *cell)
 {
+	char *clean = NULL;
+	size_t len;
+	FILE *f = open_memstream(&clean, &len);
+
+	if (!f)
+		qcow2_error_nomem();
+	qcow2_output_text(f, cell);
+	fclose(f);
+	free(cell);
+	return clean;
+}
+
+static void add_column(struct libscols_table *table, const struct qcow2_output_column *c)
+{
+	static const int types[] = {
+		[QCOW2_OUTPUT_STRING] = SCOLS_JSON_STRING,
+		[QCOW2_OUTPUT_NUMBER] = SCOLS_JSON_NUMBER,
+		[QCOW2_OUTPUT_BOOLEAN] = SCOLS_JSON_BOOLEAN,
+	};
+	struct libscols_column *column;
+
+	column = scols_table_new_column(table, c->name, 0, c->right ? SCOLS_FL_RIGHT : 0);
+	if (!column || scols_column_set_json_type(column, types[c->type]))
+		qcow2_error_nomem();
+}
+
+static struct libscols_table *new_table(const struct qcow2_output_style *style)
+{
+	struct libscols_table *table;
+
+	/* What is no ASCII is UTF-8 here, as elsewhere in this file, whatever the user's locale. */
+	setlocale(LC_CTYPE, "C.UTF-8");
+	table = scols_new_table();
+	if (!table || scols_table_set_column_separator(table, "  "))
+		qcow2_error_nomem();
+	/* All of it, however wide. */
+	scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
+	scols_table_enable_noheadings(table, style && style->no_headings);
+	if (style && style->json) {
+		scols_table_enable_json(table, 1);
+		scols_table_set_name(table, style->json);
+	}
+	return table;
+}
+
+void qcow2_output_table(const struct qcow2_output_column *columns, unsigned int nr,
+			unsigned int rows, char **cells, const struct qcow2_output_style *style)
+{
+	struct libscols_table *table = new_table(style);
+	struct libscols_line *line;
 	unsigned int row, col;
-	size_t width[columns];
 
-	memset(width, 0, sizeof(width));
+	for (col = 0; col < nr; col++)
+		add_column(table, &columns[col]);
 	for (row = 0; row < rows; row++) {
-		for (col = 0; col < columns; col++) {
-			size_t len = strlen(cells[row * columns + col]);
-
-			if (len > width[col])
-				width[col] = len;
+		line = scols_table_new_line(table, NULL);
+		if (!line)
+			qcow2_error_nomem();
+		for (col = 0; col < nr; col++, cells++) {
+			if (*cells && scols_line_refer_data(line, col, clean_cell(*cells)))
+				qcow2_error_nomem();
+			*cells = NULL;
 		}
 	}
-	for (row = 0; row < rows; row++) {
-		for (col = 0; col < columns; col++) {
-			const char *cell = cells[row * columns + col];
-
-			qcow2_output_text(stdout, cell);
-			if (col + 1 < columns)
-				printf("%*s", (int)(width[col] - strlen(cell) + 2), "");
-		}
-		putchar('\n');
-	}
+	scols_print_table(table);
+	scols_unref_table(table);
 }
 
 void qcow2_output_json(struct json_object *value)
@@ -111,6 +158,13 @@ void qcow2_output_json(struct json_object *value)
 			  JSON_C_TO_STRING_NOSLASHESCAPE;
 
 	puts(json_object_to_json_string_ext(value, style));
+	json_object_put(value);
+}
+
+void qcow2_output_json_line(struct json_object *value)
+{
+	puts(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN |
+						   JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(value);
 }
 

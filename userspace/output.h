@@ -34,19 +34,57 @@ const char *qcow2_output_size(uint64_t bytes, char text[QCOW2_OUTPUT_SIZE_LEN]);
  */
 char *qcow2_output_cell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* What a cell is in JSON. */
+enum qcow2_output_type {
+	QCOW2_OUTPUT_STRING,
+	QCOW2_OUTPUT_NUMBER,
+	QCOW2_OUTPUT_BOOLEAN,
+};
+
+/**
+ * struct qcow2_output_column - one column
+ * @name: its heading.
+ * @type: of its cells.
+ * @right: they are aligned to the right.
+ */
+struct qcow2_output_column {
+	const char *name;
+	enum qcow2_output_type type;
+	bool right;
+};
+
+/**
+ * struct qcow2_output_style - how a table is printed
+ * @no_headings: without them.
+ * @json: as a JSON object with an array of this name; keys are the headings in lower case.
+ */
+struct qcow2_output_style {
+	bool no_headings;
+	const char *json;
+};
+
 /**
  * qcow2_output_table() - print rows under headings, columns aligned
- * @columns: how many.
- * @rows: how many, the headings included.
- * @cells: rows * columns strings, row by row.
+ * @columns: of the table.
+ * @nr: how many.
+ * @rows: how many.
+ * @cells: rows * nr strings, row by row, of qcow2_output_cell(), or NULL for none; all are freed.
+ * @style: or NULL.
  */
-void qcow2_output_table(unsigned int columns, unsigned int rows, char *const *cells);
+void qcow2_output_table(const struct qcow2_output_column *columns, unsigned int nr,
+			unsigned int rows, char **cells, const struct qcow2_output_style *style);
 
 /**
  * qcow2_output_json() - print a JSON value and drop it
  * @value: the caller's only reference.
  */
 void qcow2_output_json(struct json_object *value);
+
+/**
+ * qcow2_output_json_line() - the same on a line of its own
+ * @value: the caller's only reference.
+ */
+void qcow2_output_json_line(struct json_object *value);
 
 /**
  * qcow2_output_add_str() - add a string to a JSON object

@@ -2,8 +2,10 @@
 #include "command.h"
 #include "device.h"
 #include "node.h"
+#include "progress.h"
 #include "size.h"
 #include "temporary.h"
+#include "users.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -65,26 +67,26 @@ static int find_size(const struct resize *r, const struct qcow2_nl_device *devic
 }
 
 /* Who holds it for a moment only, as udev, is waited for; a mount is not. */
-static int change(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flags,
+static int change(const struct qcow2_devices *devices, int index, uint64_t size, uint32_t flags,
 		  struct qcow2_error *err)
 {
 	uint64_t end = qcow2_node_now() + PATIENCE;
 	char path[QCOW2_NODE_NAME_LEN], part[QCOW2_NODE_NAME_LEN];
-	char user[QCOW2_NODE_USER_LEN] = "";
+	char users[QCOW2_USERS_TEXT_LEN];
+	struct qcow2_progress_watch watch;
 	int ret, error;
 
-	do {
-		ret = qcow2_nl_resize(nl, index, size, flags, &error, err);
-		if (error == EBUSY)
-			qcow2_node_user(index, user);
-	} while (error == EBUSY && !user[0] && qcow2_node_nap(end));
-
 	qcow2_node_path(index, path);
+	qcow2_progress_watch(&watch, path, "resizing");
+	do
+		ret = qcow2_nl_resize(devices->nl, index, size, flags, &error, err);
+	while (error == EBUSY && !qcow2_users_any(devices, index) && qcow2_node_nap(end));
+	qcow2_progress_unwatch(&watch);
+
 	if (error == EBUSY)
-		qcow2_error_set(err, QCOW2_EXIT_FAILED, path, "it is in use: %s; %s",
-				user[0] ? user : "open in a process",
-				user[0] ? "unmount or remove that before it shrinks" :
-				"fuser or lsof names the process");
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				"it is in use: %s; end that before it shrinks",
+				qcow2_users_text(index, users));
 	else if (error == ENOTEMPTY && qcow2_node_part_behind(index, size, part))
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
 				"the partition /dev/%s reaches behind %llu; delete it, or make it smaller, first",
@@ -93,12 +95,11 @@ static int change(struct qcow2_nl *nl, int index, uint64_t size, uint32_t flags,
 }
 
 /* One that reaches behind the old end may be whole now. Those in use stay as they are. */
-static void scan_again(const struct qcow2_nl_device *device)
+static void scan_again(const struct qcow2_devices *devices, const struct qcow2_nl_device *device)
 {
-	char user[QCOW2_NODE_USER_LEN];
 	struct qcow2_error err;
 
-	if (device->flags & QCOW2BLK_F_NO_PARTSCAN || qcow2_node_user(device->index, user)[0])
+	if (device->flags & QCOW2BLK_F_NO_PARTSCAN || qcow2_users_any(devices, device->index))
 		return;
 	if (qcow2_node_scan_partitions(device->index, &err))
 		qcow2_error_warn(NULL, "%s", err.text);
@@ -112,9 +113,9 @@ static int change_device(const struct resize *r, const struct qcow2_temporary *t
 	int ret = find_size(r, device, &size, err);
 
 	if (!ret)
-		ret = change(t->devices.nl, t->index, size, r->flags, err);
+		ret = change(&t->devices, t->index, size, r->flags, err);
 	if (!ret && size != device->size)
-		scan_again(device);
+		scan_again(&t->devices, device);
 	return ret;
 }
 

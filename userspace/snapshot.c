@@ -63,20 +63,18 @@ static void fill_row(const struct qcow2_snapshot *s, char **cells)
 
 void qcow2_snapshot_list_print(const struct qcow2_snapshot *snapshots, uint32_t count)
 {
-	static char *const headings[NR_COLUMNS] = {
-		"ID", "TAG", "VM SIZE", "DISK SIZE", "DATE", "VM CLOCK",
+	static const struct qcow2_output_column columns[NR_COLUMNS] = {
+		{ .name = "ID" }, { .name = "TAG" }, { .name = "VM SIZE" },
+		{ .name = "DISK SIZE" }, { .name = "DATE" }, { .name = "VM CLOCK" },
 	};
-	char **cells = calloc((size_t)NR_COLUMNS * (count + 1), sizeof(*cells));
+	char **cells = calloc(count, sizeof(*cells) * NR_COLUMNS);
 	uint32_t i;
 
-	if (!cells)
+	if (!cells && count)
 		qcow2_error_nomem();
-	memcpy(cells, headings, sizeof(headings));
 	for (i = 0; i < count; i++)
-		fill_row(&snapshots[i], cells + NR_COLUMNS * (i + 1));
-	qcow2_output_table(NR_COLUMNS, count + 1, cells);
-	for (i = NR_COLUMNS; i < NR_COLUMNS * (count + 1); i++)
-		free(cells[i]);
+		fill_row(&snapshots[i], cells + NR_COLUMNS * i);
+	qcow2_output_table(columns, NR_COLUMNS, count, cells, NULL);
 	free(cells);
 }
 

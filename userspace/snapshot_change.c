@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qcow2ctl snapshot create, apply, delete: the kernel does it, between a freeze and a thaw. */
 #include "node.h"
+#include "progress.h"
 #include "snapshot.h"
 #include "temporary.h"
+#include "users.h"
 
 #include <string.h>
 
@@ -14,16 +16,16 @@ struct change {
 };
 
 /* Signals are blocked: a file system that stays frozen would be a nuisance. */
-static int change_frozen(struct qcow2_nl *nl, int index, const struct change *c,
+static int change_frozen(const struct qcow2_devices *devices, int index, const struct change *c,
 			 struct qcow2_error *err)
 {
-	struct qcow2_node_frozen frozen = { };
+	struct qcow2_users_frozen frozen = { };
 	int ret;
 
 	if (c->op == QCOW2BLK_SNAPSHOT_CREATE)
-		qcow2_node_freeze(index, &frozen);
-	ret = qcow2_nl_snapshot(nl, index, c->op, c->name, c->flags, err);
-	qcow2_node_thaw(&frozen);
+		qcow2_users_freeze(devices, index, &frozen);
+	ret = qcow2_nl_snapshot(devices->nl, index, c->op, c->name, c->flags, err);
+	qcow2_users_thaw(&frozen);
 	return ret;
 }
 
@@ -39,7 +41,7 @@ static int change_attached(const struct qcow2_temporary *t, const struct change 
 			   struct qcow2_error *err)
 {
 	uint32_t flags = qcow2_devices_by_index(&t->devices, t->index)->flags;
-	int ret = change_frozen(t->devices.nl, t->index, c, err);
+	int ret = change_frozen(&t->devices, t->index, c, err);
 
 	if (!ret && c->op == QCOW2BLK_SNAPSHOT_APPLY && !(flags & QCOW2BLK_F_NO_PARTSCAN))
 		ret = qcow2_node_scan_partitions(t->index, err);
@@ -49,11 +51,19 @@ static int change_attached(const struct qcow2_temporary *t, const struct change 
 static int change(struct change *c, const struct qcow2_temporary_options *o,
 		  struct qcow2_error *err)
 {
+	static const char *const what[] = {
+		[QCOW2BLK_SNAPSHOT_CREATE] = "creating a snapshot",
+		[QCOW2BLK_SNAPSHOT_APPLY]  = "applying a snapshot",
+		[QCOW2BLK_SNAPSHOT_DELETE] = "deleting a snapshot",
+	};
+	struct qcow2_progress_watch watch;
 	struct qcow2_temporary t;
 	int ret = qcow2_temporary_begin(&t, c->device, o, err);
 
+	qcow2_progress_watch(&watch, c->device, what[c->op]);
 	if (!ret)
 		ret = t.made ? change_unattached(&t, c, err) : change_attached(&t, c, err);
+	qcow2_progress_unwatch(&watch);
 	return qcow2_temporary_end(&t, ret, err);
 }
 

@@ -121,6 +121,56 @@ static void test_attach(void **state)
 	CHECK(qcow2_command_attach, rows);
 }
 
+static void test_temporary(void **state)
+{
+	static const struct row rows[] = {
+		{ { "-r", "--temporary", "image" }, 1, "neither -r nor --repair goes with that" },
+		{ { "--temporary", "--repair", "image" }, 1, "neither -r nor --repair" },
+		{ { "--temporary", "none" }, 1, "none: cannot open the image" },
+		{ { "--temporary", "-r", "--load-snapshot", "1", "image" }, 1, "neither -r" },
+		{ { "--temporary", "--load-snapshot", "1", "image" }, 1, "needs -r" },
+		{ { "--temporary=none", "image" }, 2, "none/image.lost-at-detach" },
+	};
+
+	CHECK(qcow2_command_attach, rows);
+}
+
+static void test_set(void **state)
+{
+	static const struct row rows[] = {
+		{ { NULL }, 1, "give one DEVICE or IMAGE and one SETTING=VALUE" },
+		{ { "qcow0" }, 1, "give one DEVICE or IMAGE and one SETTING=VALUE" },
+		{ { "qcow0", "cache-size" }, 1, "'cache-size': cache-size=SIZE is what can be set" },
+		{ { "qcow0", "cache-size=" }, 1, "a number of bytes" },
+		{ { "qcow0", "cache-size=0" }, 1, "a number of bytes" },
+		{ { "qcow0", "cache-size=1X" }, 1, "a number of bytes" },
+		{ { "--frob", "qcow0", "cache-size=1M" }, 1, "unrecognized option" },
+	};
+
+	CHECK(qcow2_command_set, rows);
+}
+
+static void test_stats(void **state)
+{
+	static const struct row rows[] = {
+		{ { NULL }, 1, "give one DEVICE or IMAGE" },
+		{ { "qcow0", "qcow1" }, 1, "give one DEVICE or IMAGE" },
+		{ { "--frob", "qcow0" }, 1, "unrecognized option" },
+	};
+
+	CHECK(qcow2_command_stats, rows);
+}
+
+static void test_monitor(void **state)
+{
+	static const struct row rows[] = {
+		{ { "qcow0" }, 1, "unexpected argument 'qcow0'" },
+		{ { "--frob" }, 1, "unrecognized option" },
+	};
+
+	CHECK(qcow2_command_monitor, rows);
+}
+
 static void test_cache_size(void **state)
 {
 	static const struct row rows[] = {
@@ -207,10 +257,21 @@ static void test_others(void **state)
 		{ { "--force", "--all", "qcow0" }, 1, "give one DEVICE or IMAGE" },
 		{ { "--force", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 		{ { "--everything" }, 1, "unrecognized option" },
+		{ { "--wait=", "qcow0" }, 1, "--wait '': a number of seconds is wanted" },
+		{ { "--wait=-1", "qcow0" }, 1, "--wait '-1': a number of seconds is wanted" },
+		{ { "--wait=1m", "qcow0" }, 1, "--wait '1m': a number of seconds is wanted" },
+		{ { "--wait", "qcow32767" }, 1, "/dev/qcow32767: no such device" },
 	};
 	static const struct row list[] = {
-		{ { "qcow0" }, 1, "unexpected argument 'qcow0'" },
+		{ { "qcow32767" }, 1, "/dev/qcow32767: no such device" },
+		{ { "none" }, 1, "none: no such image: No such file" },
 		{ { "--jsn" }, 1, "unrecognized option" },
+		{ { "-o" }, 1, "requires an argument" },
+		{ { "-o", "" }, 1, "-o: there is no column ''" },
+		{ { "-o", "SIZE," }, 1, "-o: there is no column ''" },
+		{ { "-o", "+SIZE,COLOUR" }, 1, "-o: there is no column 'COLOUR'" },
+		{ { "-o", "SIZES" }, 1, "-o: there is no column 'SIZES'" },
+		{ { "-O", "-o", "+RO" }, 1, "-o: more columns than there are" },
 	};
 	static const struct row info[] = {
 		{ { NULL }, 1, "give one DEVICE or IMAGE" },
@@ -295,6 +356,10 @@ int main(void)
 		cmocka_unit_test(test_attach),
 		cmocka_unit_test(test_key_file),
 		cmocka_unit_test(test_cache_size),
+		cmocka_unit_test(test_temporary),
+		cmocka_unit_test(test_set),
+		cmocka_unit_test(test_stats),
+		cmocka_unit_test(test_monitor),
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_backing_format),
 		cmocka_unit_test(test_others),

@@ -89,6 +89,11 @@
  *	there is no backing file, EROFS, EEXIST the top has snapshots, EBADF the backing file is
  *	not open for writing, EUCLEAN it is broken, EIO, from then on if what was written to the
  *	backing file could not be made durable; where it has to grow those of RESIZE.
+ * @QCOW2BLK_CMD_SET: change how a device works while it is in use (QCOW2BLK_A_INDEX,
+ *	QCOW2BLK_A_CACHE_SIZE). Requests wait meanwhile, for a time that grows with what is
+ *	cached; nothing that was written is lost. GET tells what was granted.
+ *	Errors: ENODEV, EBUSY the device is being changed, ENOMEM: some caches have the new
+ *	size, others the old one.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
@@ -101,6 +106,7 @@ enum qcow2blk_cmd {
 	QCOW2BLK_CMD_SNAPSHOT,
 	QCOW2BLK_CMD_RESIZE,
 	QCOW2BLK_CMD_COMMIT,
+	QCOW2BLK_CMD_SET,
 
 	__QCOW2BLK_CMD_MAX,
 	QCOW2BLK_CMD_MAX = __QCOW2BLK_CMD_MAX - 1
@@ -116,7 +122,7 @@ enum qcow2blk_cmd {
  * @QCOW2BLK_A_DIRECT_IO: u8, enum qcow2blk_direct_io, default AUTO. (in)
  * @QCOW2BLK_A_CACHE_SIZE: u64, bytes of table slices the device may keep.
  *	In: 0 or absent means enough for the whole disk, up to 32 MiB; the least
- *	is 64 KiB a layer, smaller values are raised to it. (in, out)
+ *	is 64 KiB a layer, smaller values are raised to it. (in: ATTACH, SET; out)
  * @QCOW2BLK_A_LAYERS: nest of QCOW2BLK_A_LAYER entries, top first, 1 to
  *	QCOW2BLK_MAX_LAYERS. (in, out)
  * @QCOW2BLK_A_LAYER: nest of enum qcow2blk_layer_attr; only in QCOW2BLK_A_LAYERS.
@@ -224,13 +230,16 @@ enum qcow2blk_layer_attr {
 /**
  * enum qcow2blk_stat_attr - counters since attach, inside QCOW2BLK_A_STATS, all u64
  *
+ * Those of reads, writes, discards and flushes are the block layer's own, with partitions; they
+ * stand still while queue/iostats of the disk is 0. Times are the sums of how long each took, so
+ * that several at once take more of it than there was. They are of no single moment.
+ *
  * @QCOW2BLK_A_STAT_PAD: alignment only.
  * @QCOW2BLK_A_STAT_REQUESTS: requests of the block layer.
  * @QCOW2BLK_A_STAT_FILE_READS: reads of guest data sent to image files; one for
  *	each extent of a request.
  * @QCOW2BLK_A_STAT_INLINE: requests served by the submitting task, no worker.
- * @QCOW2BLK_A_STAT_SLICE_HITS: table slices found in the cache by requests that
- *	had to leave the submitting task (hits on the fast path are not counted).
+ * @QCOW2BLK_A_STAT_SLICE_HITS: slices of L2 tables found in the cache.
  * @QCOW2BLK_A_STAT_SLICE_MISSES: table slices read from an image file.
  * @QCOW2BLK_A_STAT_SLICE_EVICTIONS: table slices dropped for others.
  * @QCOW2BLK_A_STAT_DECOMPRESSIONS: clusters decompressed.
@@ -244,6 +253,22 @@ enum qcow2blk_layer_attr {
  * @QCOW2BLK_A_STAT_COMMITS: commits that wrote metadata.
  * @QCOW2BLK_A_STAT_FAST_COMMITS: those of them that needed one fsync only.
  * @QCOW2BLK_A_STAT_FSYNCS: of the image file and its data file.
+ * @QCOW2BLK_A_STAT_SLICE_NSEC: ns, reading table slices from image files.
+ * @QCOW2BLK_A_STAT_SLICE_BYTES: bytes of table slices that are in the cache now; a moment's
+ *	excess over QCOW2BLK_A_CACHE_SIZE is what is dirty or being read. No counter.
+ * @QCOW2BLK_A_STAT_REFCOUNT_HITS: slices of refcount blocks found in their cache.
+ * @QCOW2BLK_A_STAT_REFCOUNT_MISSES: those read from the image file.
+ * @QCOW2BLK_A_STAT_DECOMPRESS_NSEC: ns, reading and decompressing clusters.
+ * @QCOW2BLK_A_STAT_COMMIT_NSEC: ns, of the commits that wrote metadata.
+ * @QCOW2BLK_A_STAT_FSYNC_NSEC: ns, in fsync.
+ * @QCOW2BLK_A_STAT_READS, @QCOW2BLK_A_STAT_READ_BYTES, @QCOW2BLK_A_STAT_READ_NSEC: reads of the
+ *	disk: how many, bytes, ns.
+ * @QCOW2BLK_A_STAT_WRITES, @QCOW2BLK_A_STAT_WRITE_BYTES, @QCOW2BLK_A_STAT_WRITE_NSEC: writes,
+ *	write-zeroes among them.
+ * @QCOW2BLK_A_STAT_DISCARDS, @QCOW2BLK_A_STAT_DISCARD_BYTES, @QCOW2BLK_A_STAT_DISCARD_NSEC:
+ *	discards.
+ * @QCOW2BLK_A_STAT_FLUSHES, @QCOW2BLK_A_STAT_FLUSH_NSEC: flushes: those that the block layer made
+ *	one of count once.
  */
 enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_UNSPEC,
@@ -263,6 +288,24 @@ enum qcow2blk_stat_attr {
 	QCOW2BLK_A_STAT_COMMITS,
 	QCOW2BLK_A_STAT_FAST_COMMITS,
 	QCOW2BLK_A_STAT_FSYNCS,
+	QCOW2BLK_A_STAT_SLICE_NSEC,
+	QCOW2BLK_A_STAT_SLICE_BYTES,
+	QCOW2BLK_A_STAT_REFCOUNT_HITS,
+	QCOW2BLK_A_STAT_REFCOUNT_MISSES,
+	QCOW2BLK_A_STAT_DECOMPRESS_NSEC,
+	QCOW2BLK_A_STAT_COMMIT_NSEC,
+	QCOW2BLK_A_STAT_FSYNC_NSEC,
+	QCOW2BLK_A_STAT_READS,
+	QCOW2BLK_A_STAT_READ_BYTES,
+	QCOW2BLK_A_STAT_READ_NSEC,
+	QCOW2BLK_A_STAT_WRITES,
+	QCOW2BLK_A_STAT_WRITE_BYTES,
+	QCOW2BLK_A_STAT_WRITE_NSEC,
+	QCOW2BLK_A_STAT_DISCARDS,
+	QCOW2BLK_A_STAT_DISCARD_BYTES,
+	QCOW2BLK_A_STAT_DISCARD_NSEC,
+	QCOW2BLK_A_STAT_FLUSHES,
+	QCOW2BLK_A_STAT_FLUSH_NSEC,
 
 	__QCOW2BLK_A_STAT_MAX,
 	QCOW2BLK_A_STAT_MAX = __QCOW2BLK_A_STAT_MAX - 1
@@ -342,6 +385,8 @@ enum qcow2blk_commit_attr {
  * @QCOW2BLK_F_SHRINK: the disk may become smaller. (RESIZE)
  * @QCOW2BLK_F_STOPPED: writing has stopped for good after an error: writes and
  *	flushes fail, reads go on. (out)
+ * @QCOW2BLK_F_TEMPORARY: the file of the top layer is nobody else's and lost at detach, which
+ *	therefore minds no error of it. (ATTACH, out)
  */
 enum qcow2blk_flags {
 	QCOW2BLK_F_READ_ONLY	= 1 << 0,
@@ -352,6 +397,7 @@ enum qcow2blk_flags {
 	QCOW2BLK_F_SHRINK	= 1 << 5,
 	QCOW2BLK_F_LAZY		= 1 << 6,
 	QCOW2BLK_F_ACTIVATE	= 1 << 7,
+	QCOW2BLK_F_TEMPORARY	= 1 << 8,
 };
 
 /**
