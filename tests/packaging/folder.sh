@@ -17,6 +17,7 @@ folders=$test_top/build/packaging
 mkdir -p "$folders"
 mount -t tmpfs -o mode=755 tmpfs "$folders" || exit 1
 
+# shellcheck disable=SC2034 # for the tests
 version=$(sed -n 's/^VERSION *:= *//p' userspace/Makefile)
 
 # Of the machine's own devices it has only what programs cannot do without, and no directory.
