@@ -82,9 +82,13 @@ fake_secure_boot() {
 }
 
 # What DKMS says of our module: "6.1...: installed", one kernel after the other.
-dkms_says() { in_folder dkms status qcow2blk 2>&1 | sed -E 's/^[^,]*, ([^,]*), [^:]*: ([a-z]*).*/\1: \2/' | sort | paste -sd' '; }
+dkms_says() { in_folder dkms status qcow2blk 2>/dev/null | sed -E 's/^[^,]*, ([^,]*), [^:]*: ([a-z]*).*/\1: \2/' | sort | paste -sd' '; }
 
-built() { echo "$root/lib/modules/${1:-$release}/updates/dkms/qcow2blk.ko"; }
+# What the compiler said, for a failure's sake.
+make_log() { sed 's/^/# /' "$root"/var/lib/dkms/qcow2blk/*/build/make.log; }
+
+# Compressed, if the kernel's own are.
+built() { echo "$root/lib/modules/${1:-$release}"/updates/dkms/qcow2blk.ko*; }
 
 for_its_kernel() { modinfo -F vermagic "$(built "$1")" | grep -q "^$1 "; }
 
