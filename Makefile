@@ -41,6 +41,9 @@ uninstall:
 	if [ -f $(moddir)/qcow2blk.ko ]; then \
 		rm $(moddir)/qcow2blk.ko && depmod $(if $(DESTDIR),-b $(DESTDIR)) $(KVER); fi
 
+dkms-install dkms-remove deb rpm:
+	$(MAKE) -C userspace/packaging $@
+
 # Everything below installs the packages it needs.
 packages:
 	tests/packages
@@ -94,6 +97,10 @@ clean:
 help:
 	@echo 'make                      the tool, and the module for the running kernel'
 	@echo 'make install, uninstall   both, below PREFIX=$(PREFIX) and /lib/modules; DESTDIR= for packagers'
+	@echo 'make dkms-install         have DKMS build and install the module, now and for kernels to come;'
+	@echo '                          KVERS="k...": for those, default: all that have headers here'
+	@echo 'make dkms-remove          undo that'
+	@echo 'make deb, rpm             packages qcow2blk-dkms and qcow2blk-tools, in build/deb, build/rpm'
 	@echo 'make clean                remove build/'
 	@echo
 	@echo 'These install packages with apt and bring their own kernels:'
@@ -120,4 +127,4 @@ export IMAGE HOST
 
 .PHONY: all tool host-module install uninstall packages module test-tools demo check check-all \
 	style fuzz crash differ matrix coverage bench bench-quick \
-	clean help
+	dkms-install dkms-remove deb rpm clean help
