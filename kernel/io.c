@@ -29,7 +29,8 @@ void qcow2_io_exit(void)
 void qcow2_part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_iter *iter)
 {
 	const struct bio_vec *first = __bvec_iter_bvec(p->bio->bi_io_vec, p->iter);
-	u32 skip = p->iter.bi_bvec_done, covered = first->bv_len;
+	u32 skip = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
+	u32 covered = first->bv_len;
 	unsigned int nr = 1;
 
 	while (covered < skip + p->iter.bi_size)
