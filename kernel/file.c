@@ -91,6 +91,18 @@ static bool inline_reads_safe(const struct qcow2_file *f)
 	return S_ISBLK(inode->i_mode) || inode->i_sb->s_magic == XFS_SUPER_MAGIC;
 }
 
+/*
+ * Direct I/O looks for pages of the file first, if there is but one of them, and they would only
+ * become older than the file. Without success nothing is lost.
+ */
+static void drop_page_cache(const struct qcow2_file *f)
+{
+	struct address_space *mapping = f->filp->f_mapping;
+
+	filemap_write_and_wait(mapping);
+	invalidate_mapping_pages(mapping, 0, -1);
+}
+
 /* A first byte, read the way all others will be: some files refuse only then. */
 static int try_read(struct qcow2_file *f)
 {
@@ -175,6 +187,8 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 		return err;
 	}
 	f->inline_reads = inline_reads_safe(f);
+	if (f->direct)
+		drop_page_cache(f);
 	take_page_cache(f);
 	return 0;
 }

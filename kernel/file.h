@@ -71,7 +71,8 @@ struct qcow2_file {
  * @why: (out) a sentence, constant, on error.
  *
  * Sets O_NOATIME on @filp: an access time is an inode update, a journal
- * transaction in whatever task happens to read.
+ * transaction in whatever task happens to read. With direct I/O the file's pages leave the page
+ * cache, those that are dirty through the file.
  * Context: may sleep. Return: 0, -EBADF, -EINVAL, -EOPNOTSUPP, -ENOMEM, or the error of a
  * first read.
  */

@@ -31,14 +31,14 @@ void qcow2_io_exit(void)
 void qcow2_part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_iter *iter)
 {
 	const struct bio_vec *first = __bvec_iter_bvec(p->bio->bi_io_vec, p->iter);
-	struct bvec_iter it;
-	struct bio_vec bv;
-	unsigned int nr = 0;
+	u32 skip = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
+	u32 covered = first->bv_len;
+	unsigned int nr = 1;
 
-	__bio_for_each_bvec(bv, p->bio, it, p->iter)
-		nr++;
+	while (covered < skip + p->iter.bi_size)
+		covered += first[nr++].bv_len;
 	iov_iter_bvec(iter, dir, first, nr, p->iter.bi_size);
-	iter->iov_offset = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
+	iter->iov_offset = skip;
 }
 
 static void zero_range(struct bio *bio, struct bvec_iter iter)
@@ -72,10 +72,11 @@ void qcow2_request_put(struct qcow2_request *req, int err)
 	if (err)
 		cmpxchg(&req->error, 0, err);
 	left = atomic_dec_return(&req->pending);
-	if (left == QCOW2_IDLE_WANTED + 1)
-		wake_up_var(&req->pending);
-	if (left)
+	if (left) {
+		if (left == QCOW2_IDLE_WANTED + 1)
+			wake_up_var(&req->pending);
 		return;
+	}
 	free_parts(req);
 	if (req->error)
 		this_cpu_inc(req->target->stats->errors);
@@ -289,28 +290,34 @@ void qcow2_request_wait_idle(struct qcow2_request *req)
 	req->own_used = false;
 }
 
-/* The cursor stays. */
-void qcow2_part_fill(struct qcow2_part *p, const struct qcow2_extent *ext)
+/* The memory at the cursor, which stays, is for the part's extent. */
+static void part_set_memory(struct qcow2_part *p)
 {
 	struct qcow2_request *req = p->req;
 
-	p->ext = *ext;
 	p->bio = req->bio;
 	p->iter = req->iter;
-	p->iter.bi_size = ext->len;
+	p->iter.bi_size = p->ext.len;
 	p->off = req->off;
 	p->iocb.ki_ioprio = req->ioprio;
+}
+
+void qcow2_part_fill(struct qcow2_part *p, const struct qcow2_extent *ext)
+{
+	p->ext = *ext;
+	part_set_memory(p);
 }
 
 void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
 {
 	req->off += bytes;
-	bvec_iter_advance(req->bio->bi_io_vec, &req->iter, bytes);
-	if (!req->iter.bi_size) {
-		req->bio = req->bio->bi_next;
-		if (req->bio)
-			req->iter = req->bio->bi_iter;
+	if (bytes < req->iter.bi_size) {
+		bvec_iter_advance(req->bio->bi_io_vec, &req->iter, bytes);
+		return;
 	}
+	req->bio = req->bio->bi_next;
+	if (req->bio)
+		req->iter = req->bio->bi_iter;
 }
 
 /* Can the file take this part without a worker? */
@@ -341,11 +348,11 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 		queue_part(p);
 }
 
-static void zero_extent(struct qcow2_request *req, const struct qcow2_extent *ext)
+static void zero_extent(struct qcow2_request *req, u32 len)
 {
 	struct bvec_iter iter = req->iter;
 
-	iter.bi_size = ext->len;
+	iter.bi_size = len;
 	zero_range(req->bio, iter);
 }
 
@@ -354,8 +361,8 @@ static int submit_extent(struct qcow2_request *req, bool may_sleep)
 {
 	struct qcow2_io_target *t = req->target;
 	struct qcow2_part *p = qcow2_part_get(req);
-	struct qcow2_extent ext;
-	int err, gen;
+	struct qcow2_extent *ext;
+	int err;
 
 	if (!p && !may_sleep)
 		return -EAGAIN;
@@ -363,26 +370,27 @@ static int submit_extent(struct qcow2_request *req, bool may_sleep)
 		qcow2_request_wait_idle(req);
 		p = qcow2_part_get(req);
 	}
-	gen = qcow2_layer_enter(t->chain.layers[0]);
-	err = qcow2_chain_lookup(&t->chain, req->off, req->iter.bi_size, may_sleep, &ext);
+	ext = &p->ext;
+	p->gen = qcow2_layer_enter(t->chain.layers[0]);
+	err = qcow2_chain_lookup(&t->chain, req->off, req->iter.bi_size, may_sleep, ext);
 	if (!err)
-		trace_qcow2_read(ext.layer->name, ext.layer->index, req->off, ext.len, ext.type,
-				 ext.host_off, !may_sleep);
-	if (!err && ext.type != QCOW2_CLUSTER_ZERO_PLAIN) {
-		qcow2_part_fill(p, &ext);
-		p->gen = gen;
+		trace_qcow2_read(ext->layer->name, ext->layer->index, req->off, ext->len, ext->type,
+				 ext->host_off, !may_sleep);
+	if (!err && ext->type != QCOW2_CLUSTER_ZERO_PLAIN) {
+		part_set_memory(p);
 		part_submit(p, may_sleep);
-		qcow2_request_advance(req, ext.len);
+		/* The part lives as long as the request does, and that as long as we submit. */
+		qcow2_request_advance(req, ext->len);
 		return 0;
 	}
-	qcow2_layer_leave(t->chain.layers[0], gen);
-	qcow2_part_unget(p);
+	qcow2_layer_leave(t->chain.layers[0], p->gen);
 	if (!err) {
-		zero_extent(req, &ext);
-		qcow2_request_advance(req, ext.len);
+		zero_extent(req, ext->len);
+		qcow2_request_advance(req, ext->len);
 	} else if (err != -EAGAIN) {
-		t->failed(t, err, req->off, ext.layer->index);
+		t->failed(t, err, req->off, ext->layer->index);
 	}
+	qcow2_part_unget(p);
 	return err;
 }
 
@@ -433,13 +441,13 @@ void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16
 	int err = -EAGAIN;
 
 	qcow2_request_begin(req, bio, off, ioprio);
-	INIT_WORK(&req->work, request_work);
 	if (qcow2_file_may_enter() && !qcow2_charge_misplaced(req->charged)) {
 		qcow2_file_enter(&context);
 		err = submit_all(req, false);
 		qcow2_file_leave(&context);
 	}
 	if (err == -EAGAIN) {
+		INIT_WORK(&req->work, request_work);
 		queue_work(req->target->wq, &req->work);
 		return;
 	}

@@ -43,6 +43,9 @@ struct qcow2_extent {
  * struct qcow2_map - the mapping of one image
  * @h: its header.
  * @file: the image file.
+ * @not_plain: bits of L1 and L2 entries that say more than where something is, and that nothing
+ *	else refers to it; all bits where entries are not of the standard kind, or where there is
+ *	a data file.
  * @l1: the L1 entries that the virtual size needs.
  * @cache: slices of L2 tables.
  * @alloc: space for new L2 tables; NULL where the image is not written, as is @buffer.
@@ -54,6 +57,7 @@ struct qcow2_extent {
 struct qcow2_map {
 	const struct qcow2_header *h;
 	struct qcow2_file *file;
+	u64 not_plain;
 	struct qcow2_table l1;
 	struct qcow2_cache cache;
 	struct qcow2_alloc *alloc;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Overlap protection. See overlap.h for the contract. */
 #include <linux/hash.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/rcupdate.h>
@@ -85,10 +84,9 @@ static int grow(struct qcow2_overlap *o)
 	return 0;
 }
 
-int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits, u64 clusters)
+int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits)
 {
-	unsigned int bits = max_t(unsigned int, MIN_BITS, order_base_2(clusters + 1) + 1);
-	struct qcow2_overlap_set *set = alloc_set(bits, GFP_KERNEL);
+	struct qcow2_overlap_set *set = alloc_set(MIN_BITS, GFP_KERNEL);
 
 	o->cluster_bits = cluster_bits;
 	mutex_init(&o->lock);

@@ -28,8 +28,8 @@ struct qcow2_overlap {
 	struct qcow2_overlap_set __rcu *set;
 };
 
-/** qcow2_overlap_init() - @clusters: how many to expect. Return: 0, -ENOMEM. */
-int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits, u64 clusters);
+/** qcow2_overlap_init() - none yet; the set grows with what is added. Return: 0, -ENOMEM. */
+int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits);
 
 void qcow2_overlap_exit(struct qcow2_overlap *o);
 

@@ -182,12 +182,10 @@ static int protect_metadata(struct qcow2_layer *l, struct qcow2_fault *fault, co
 
 static int make_qcow2_writable(struct qcow2_layer *l, struct qcow2_layer *reader, const char **why)
 {
-	u32 reftable_entries = (l->h.refcount_table_clusters << l->h.cluster_bits) / 8;
 	struct qcow2_fault fault = { };
 	int err;
 
-	err = qcow2_overlap_init(&l->overlap, l->h.cluster_bits,
-				 l->map.l1.nr + min(reftable_entries, 1024U)) ?:
+	err = qcow2_overlap_init(&l->overlap, l->h.cluster_bits) ?:
 	      qcow2_commit_init(&l->commit, l->name, &l->file, l->data, &l->map.l1,
 				&l->map.cache, &l->refs.cache, &commit_ops) ?:
 	      qcow2_refcounts_open(&l->refs, &l->h, &l->file, &l->commit, &l->overlap,
