@@ -30,9 +30,8 @@ static unsigned int count(const struct list_head *list)
 
 static void show_cache(struct seq_file *m, const char *what, const struct qcow2_cache *c)
 {
-	seq_printf(m, "  %s: %u of %u slices, %u dirty, %llu hits, %llu misses, %llu evictions\n",
-		   what, READ_ONCE(c->nr), c->max, READ_ONCE(c->nr_dirty), READ_ONCE(c->hits),
-		   READ_ONCE(c->misses), READ_ONCE(c->evictions));
+	seq_printf(m, "  %s: %u of %u slices, %u dirty, %llu evictions\n", what, READ_ONCE(c->nr),
+		   c->max, READ_ONCE(c->nr_dirty), READ_ONCE(c->evictions));
 }
 
 static void show_claims(struct seq_file *m, struct qcow2_claims *claims)
