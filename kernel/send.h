@@ -11,7 +11,7 @@
 /* Not an error: the request is parked, and somebody will queue its work again. */
 #define QCOW2_PARKED	1
 
-/** qcow2_send_park() - @err: -EAGAIN: wait for space; -EBUSY: for a commit. Return: QCOW2_PARKED. */
+/** qcow2_send_park() - -EAGAIN: wait for space; -EBUSY: for a commit. Return: QCOW2_PARKED. */
 int qcow2_send_park(struct qcow2_request *req, int err);
 
 /** qcow2_send_claim() - claim guest subclusters. Return: false: the request is parked. */
@@ -41,7 +41,8 @@ void qcow2_send_copy_guest(const struct qcow2_part *p, void *to, u32 len);
 
 /**
  * qcow2_send_finish_copy() - the part's copy holds all that it writes, in its head
- * @off: guest offset of what is there, as the guest is to read it. Return: 0, or the cipher's error.
+ * @off: guest offset of what is there, as the guest is to read it.
+ * Return: 0, or the cipher's error.
  */
 int qcow2_send_finish_copy(struct qcow2_part *p, u64 off);
 
