@@ -20,6 +20,15 @@
 static void refill_work(struct work_struct *work);
 static void release_work(struct work_struct *work);
 
+/* Clusters for the pool: an eighth of the file. What a crash may leak, too. */
+static u32 wanted_pool(const struct qcow2_alloc *a)
+{
+	unsigned int bits = a->h->cluster_bits;
+	u64 bytes = clamp((a->end << bits) / 8, QCOW2_MIN_GROWTH, POOL_BYTES);
+
+	return max_t(u32, MIN_POOL, bytes >> bits);
+}
+
 int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refcounts *refs,
 		     bool punch, struct srcu_struct *gen, const struct qcow2_alloc_ops *ops)
 {
@@ -39,8 +48,7 @@ int qcow2_alloc_init(struct qcow2_alloc *a, const char *name, struct qcow2_refco
 	a->end = (size + (regular ? h->cluster_size - 1 : 0)) >> h->cluster_bits;
 	a->fresh = regular ? a->end : NEVER;
 	a->floor = a->end;
-	size = clamp(size / 8, QCOW2_MIN_GROWTH, POOL_BYTES);
-	a->pool_target = max_t(u32, MIN_POOL, size >> h->cluster_bits);
+	a->pool_target = wanted_pool(a);
 	a->limit = LEAK_BYTES >> h->cluster_bits;
 	spin_lock_init(&a->lock);
 	INIT_LIST_HEAD(&a->open);
@@ -309,6 +317,7 @@ static u32 room_in_pool(struct qcow2_alloc *a)
 	u32 room = 0;
 
 	spin_lock_irq(&a->lock);
+	a->pool_target = wanted_pool(a);
 	if (!a->finishing && a->nr_runs < QCOW2_POOL_RUNS / 2 && a->pool < a->pool_target)
 		room = a->pool_target - a->pool;
 	spin_unlock_irq(&a->lock);

@@ -100,7 +100,6 @@ struct qcow2_alloc_ops {
  * struct qcow2_alloc - the free space of an image
  * @refs, @commit, @overlap, @file, @h, @ops: constant.
  * @punch: give the space of freed clusters back.
- * @pool_target: clusters that the pool is filled to.
  * @limit: clusters that a crash may leak on top of the pool, at most.
  * @gen: the generation: @own_gen, or that of the layer whose requests read this one, too.
  * @batches: memory for struct qcow2_free_batch.
@@ -112,6 +111,7 @@ struct qcow2_alloc_ops {
  * @floor: @end at attach.
  *
  * @lock: protects all below; taken by completions of I/O, with interrupts off.
+ * @pool_target: clusters that the pool is filled to; grows with the file.
  * @runs: the pool, oldest first.  @nr_runs: of them.  @pool: clusters in them.
  * @taken: clusters that were taken and whose entries are not durable.
  * @published: those of @taken that have entries.  @committing: that a commit writes.
@@ -132,7 +132,6 @@ struct qcow2_alloc {
 	const struct qcow2_header *h;
 	const struct qcow2_alloc_ops *ops;
 	bool punch;
-	u32 pool_target;
 	u32 limit;
 	struct srcu_struct own_gen;
 	struct srcu_struct *gen;
@@ -144,6 +143,7 @@ struct qcow2_alloc {
 	u64 floor;
 
 	spinlock_t lock;	/* see above */
+	u32 pool_target;
 	struct qcow2_run runs[QCOW2_POOL_RUNS];
 	u32 nr_runs;
 	u32 pool;

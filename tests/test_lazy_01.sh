@@ -41,7 +41,7 @@ device=$(qcow2ctl attach disk.qcow2)
 mkfs.ext4 -q "${device}p1" && mount "${device}p1" /mnt
 check "while it is mounted" qcow2ctl detach --lazy disk.qcow2
 check "list says so" lazy "$device"
-refuse "a plain detach names the mount" 2 "in use: mounted on /mnt" qcow2ctl detach "$device"
+refuse "a plain detach names the mount" 2 "in use: qcow0p1 is mounted on /mnt" qcow2ctl detach "$device"
 refuse "the module stays" 1 "in use" rmmod qcow2blk
 echo kept >/mnt/file
 exec 7<"${device}p1"
