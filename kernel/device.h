@@ -54,6 +54,7 @@ struct qcow2_event {
  * @children: devices that share its files. Under the devices lock.
  * @merge: the last merge of the top into the layer below, or NULL. Under the devices lock.
  * @base: the chain from that layer on, as it writes to it.
+ * @base_failed: what was written to that layer could not be made durable; for good.
  * @lazy: it is to end when nobody has it open; @lazy_force: even if what was written is lost by
  *	that. Under the devices lock; @lazy is also read when the disk is closed.
  * @lazy_work: ends it then. Queued whenever that may have come true: by the last close, and by
@@ -76,6 +77,7 @@ struct qcow2_device {
 	unsigned int children;
 	struct qcow2_merge *merge;
 	struct qcow2_io_target base;
+	bool base_failed;
 	bool lazy;
 	bool lazy_force;
 	struct work_struct lazy_work;
