@@ -8,6 +8,7 @@
 
 #include "alloc.h"
 #include "mutant.h"
+#include "trace.h"
 
 /* What a crash may leak: the pool, and LEAK_BYTES. Together less than 64 MiB. */
 #define POOL_BYTES	(16ULL << 20)
@@ -150,6 +151,8 @@ int qcow2_alloc_take(struct qcow2_alloc *a, u32 want, struct qcow2_run *run)
 	/* A few long runs, or many short ones, will do. */
 	low = a->pool < a->pool_target / 2 && a->nr_runs < QCOW2_POOL_RUNS / 4;
 	commit = a->taken + a->freed >= a->limit / 2;
+	trace_qcow2_alloc(qcow2_file_inode(a->file)->i_ino, err ? 0 : run->start, err ? 0 : run->nr,
+			  a->pool, err);
 	spin_unlock_irqrestore(&a->lock, flags);
 	if (low)
 		queue_work(a->wq, &a->refill);
@@ -547,6 +550,8 @@ static void release_batch(struct qcow2_alloc *a, struct qcow2_free_batch *b)
 	for (i = 0; i < b->nr; i++) {
 		err = qcow2_commit_stopped(a->commit) ?:
 		      release_range(a, b->ranges[i].start, b->ranges[i].nr);
+		trace_qcow2_release(qcow2_file_inode(a->file)->i_ino, b->ranges[i].start,
+				    b->ranges[i].nr, err);
 		if (err == -ERANGE)
 			a->ops->corrupt(a, b->ranges[i].start, "was in use, but its refcount is 0");
 		else if (err == -EUCLEAN)

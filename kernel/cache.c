@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 
 #include "cache.h"
+#include "trace.h"
 
 /* Steps of the clock's hand under the lock, for one slice. */
 #define MAX_STEPS	64U
@@ -272,11 +273,14 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 off)
 	int err;
 
 	s = find_or_add(c, off, &mine);
-	if (mine)
-		finish_load(c, s, read_slice(c, s));
-	else
+	if (mine) {
+		err = read_slice(c, s);
+		trace_qcow2_slice_miss(qcow2_file_inode(c->file)->i_ino, off, err);
+		finish_load(c, s, err);
+	} else {
 		/* Pairs with the release in finish_load(). */
 		wait_event(c->loaded, smp_load_acquire(&s->state) != SLICE_LOADING);
+	}
 	err = s->error;
 	if (err) {
 		qcow2_cache_put(s);

@@ -8,6 +8,7 @@
 
 #include "commit.h"
 #include "mutant.h"
+#include "trace.h"
 
 /* What one round freezes at most; more rounds follow if there is more. */
 #define MAX_SLICES	256U
@@ -34,6 +35,11 @@ struct round {
 	bool ordered;
 	u64 l1_off[MAX_L1_SECTORS];
 };
+
+static void trace_phase(const struct qcow2_commit *c, enum qcow2_commit_phase phase, int err)
+{
+	trace_qcow2_commit(qcow2_file_inode(c->file)->i_ino, c->begun, phase, err);
+}
 
 static void *slice_copy(const struct qcow2_commit *c, unsigned int i)
 {
@@ -183,13 +189,21 @@ static int commit_round(struct qcow2_commit *c, bool *more)
 	metadata = r.nr_l1 || r.nr_slices;
 	*more = r.nr_l1 == MAX_L1_SECTORS || r.nr_slices == MAX_SLICES;
 
+	trace_phase(c, QCOW2_PHASE_FREEZE, 0);
 	err = write_refcounts(c);
-	if (!err && r.ordered && !qcow2_is_mutant(NO_FIRST_SYNC))
+	trace_phase(c, QCOW2_PHASE_REFCOUNTS, err);
+	if (!err && r.ordered && !qcow2_is_mutant(NO_FIRST_SYNC)) {
 		err = sync_all(c);
-	if (!err)
+		trace_phase(c, QCOW2_PHASE_FIRST_SYNC, err);
+	}
+	if (!err) {
 		err = write_frozen(c, &r);
-	if (!err && !(metadata && qcow2_is_mutant(NO_LAST_SYNC)))
+		trace_phase(c, QCOW2_PHASE_ENTRIES, err);
+	}
+	if (!err && !(metadata && qcow2_is_mutant(NO_LAST_SYNC))) {
 		err = r.ordered ? qcow2_commit_sync(c) : sync_all(c);
+		trace_phase(c, QCOW2_PHASE_LAST_SYNC, err);
+	}
 	thaw(c, &r, err);
 	if (metadata) {
 		c->commits++;
@@ -205,6 +219,7 @@ static int commit_all(struct qcow2_commit *c)
 	int err;
 
 	WRITE_ONCE(c->begun, number);
+	trace_phase(c, QCOW2_PHASE_BEGIN, 0);
 	c->ops->begin(c);
 	err = qcow2_commit_stopped(c);
 	while (!err && more)
@@ -212,6 +227,7 @@ static int commit_all(struct qcow2_commit *c)
 	if (err)
 		return err;
 	WRITE_ONCE(c->done, number);
+	trace_phase(c, QCOW2_PHASE_DURABLE, 0);
 	c->ops->durable(c);
 	return 0;
 }

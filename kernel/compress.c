@@ -12,6 +12,7 @@
 #include <linux/zstd.h>
 
 #include "compress.h"
+#include "trace.h"
 
 /* Decompressed clusters to keep: two a CPU, at least and at most these bytes. */
 #define MIN_CACHE_BYTES	(4U << 20)
@@ -417,6 +418,7 @@ static void fill_buffer(struct qcow2_compress *z, const struct qcow2_extent *ext
 	struct context *ctx = get_context(z);
 	int err = decompress(ctx, ext, b->data);
 
+	trace_qcow2_decompress(ext->layer->name, ext->layer->index, ext->host_off, ext->csize, err);
 	release_context(z, ctx);
 	set_state(z, b, err ? BUFFER_FAILED : BUFFER_READY, err);
 }

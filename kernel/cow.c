@@ -5,9 +5,11 @@
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
 
+#include "charge.h"
 #include "copy.h"
 #include "cow.h"
 #include "mutant.h"
+#include "trace.h"
 
 /* Not an error: the entries changed before they were claimed. */
 #define LOOK_AGAIN	2
@@ -158,9 +160,12 @@ static void write_now(struct qcow2_part *p)
 
 static void write_again(struct work_struct *work)
 {
+	struct qcow2_part *p = container_of(work, struct qcow2_part, work);
 	unsigned int noio = memalloc_noio_save();
+	bool charged = qcow2_charge_begin(p->req->charged);
 
-	write_now(container_of(work, struct qcow2_part, work));
+	write_now(p);
+	qcow2_charge_end(charged);
 	memalloc_noio_restore(noio);
 }
 
@@ -188,6 +193,8 @@ static void submit(struct qcow2_part *p)
 
 	atomic_inc(&p->req->pending);
 	this_cpu_inc(p->req->target->stats->file_writes);
+	trace_qcow2_write(qcow2_request_top(p->req)->name, p->off, p->bytes, p->ext.host_off,
+			  p->allocates, p->copy);
 	p->iocb.ki_ioprio = p->req->ioprio;
 	/* Once writing has stopped, nothing is written that a crash could show. */
 	if (qcow2_commit_stopped(&qcow2_request_top(p->req)->commit)) {

@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "copy.h"
 #include "device.h"
+#include "trace.h"
 
 /* Protects the table. An index whose device is coming or going maps to NULL. */
 static DEFINE_MUTEX(devices_lock);
@@ -66,6 +67,7 @@ static void io_failed(struct qcow2_io_target *t, int err, u64 off, unsigned int 
 	struct qcow2_device *dev = container_of(t, struct qcow2_device, target);
 	unsigned long flags;
 
+	trace_qcow2_error(dev->name, layer, off, err);
 	if (err == -ENOSPC)
 		set_bit(0, &dev->full);
 	if (!__ratelimit(&dev->error_rate))

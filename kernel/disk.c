@@ -47,6 +47,7 @@ static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,
 	u64 off = blk_rq_pos(rq) << SECTOR_SHIFT;
 	enum qcow2_write_op op;
 
+	req->charged = rq->bio;
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
 		blk_mq_start_request(rq);

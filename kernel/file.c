@@ -17,6 +17,7 @@
 
 #include "file.h"
 #include "mutant.h"
+#include "trace.h"
 
 /* Bio_vecs of one synchronous read or write: 64 KiB at a time, 256 bytes of stack. */
 #define SYNC_VECS	16
@@ -624,6 +625,7 @@ int qcow2_file_sync(struct qcow2_file *f)
 		f->fsyncs++;
 	}
 	err = f->sync_failed ? -EIO : 0;
+	trace_qcow2_fsync(qcow2_file_inode(f)->i_ino, err);
 	mutex_unlock(&f->sync_lock);
 	return err;
 }

@@ -7,7 +7,9 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "charge.h"
 #include "io.h"
+#include "trace.h"
 
 static struct kmem_cache *part_cache;
 
@@ -195,11 +197,13 @@ static void part_work(struct work_struct *work)
 {
 	struct qcow2_part *p = container_of(work, struct qcow2_part, work);
 	unsigned int noio = memalloc_noio_save();
+	bool charged = qcow2_charge_begin(p->req->charged);
 
 	if (p->ext.type == QCOW2_CLUSTER_COMPRESSED)
 		part_read_compressed(p);
 	else
 		part_read_data(p);
+	qcow2_charge_end(charged);
 	memalloc_noio_restore(noio);
 }
 
@@ -361,6 +365,9 @@ static int submit_extent(struct qcow2_request *req, bool may_sleep)
 	}
 	gen = qcow2_layer_enter(t->chain.layers[0]);
 	err = qcow2_chain_lookup(&t->chain, req->off, req->iter.bi_size, may_sleep, &ext);
+	if (!err)
+		trace_qcow2_read(ext.layer->name, ext.layer->index, req->off, ext.len, ext.type,
+				 ext.host_off, !may_sleep);
 	if (!err && ext.type != QCOW2_CLUSTER_ZERO_PLAIN) {
 		qcow2_part_fill(p, &ext);
 		p->gen = gen;
@@ -392,14 +399,17 @@ static void request_work(struct work_struct *work)
 {
 	struct qcow2_request *req = container_of(work, struct qcow2_request, work);
 	unsigned int noio = memalloc_noio_save();
+	bool charged = qcow2_charge_begin(req->charged);
 
 	qcow2_request_put(req, submit_all(req, true));
+	qcow2_charge_end(charged);
 	memalloc_noio_restore(noio);
 }
 
 void qcow2_request_init(struct qcow2_request *req, struct qcow2_io_target *t)
 {
 	req->target = t;
+	req->charged = NULL;
 	part_init(&req->own, req);
 }
 
@@ -424,7 +434,7 @@ void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16
 
 	qcow2_request_begin(req, bio, off, ioprio);
 	INIT_WORK(&req->work, request_work);
-	if (qcow2_file_may_enter()) {
+	if (qcow2_file_may_enter() && !qcow2_charge_misplaced(req->charged)) {
 		qcow2_file_enter(&context);
 		err = submit_all(req, false);
 		qcow2_file_leave(&context);

@@ -156,6 +156,7 @@ struct qcow2_part {
  *	while that waits for the others.
  * @error: the first one, or 0.
  * @ioprio: of the block layer's request.
+ * @charged: its first bio, whose cgroup pays; NULL: nobody does.
  * @own_used: @own is taken.
  * @wait: in the list of what it waits for.
  * @own: the tag's part.  @more: allocated ones, freed with the request.
@@ -172,6 +173,7 @@ struct qcow2_request {
 	int error;
 	u16 ioprio;
 	bool own_used;
+	struct bio *charged;
 	union {
 		struct qcow2_claim_waiter claim;
 		struct qcow2_alloc_waiter alloc;

@@ -4,10 +4,12 @@
 #include <net/genetlink.h>
 
 #include "cache.h"
+#include "debugfs.h"
 #include "device.h"
 #include "io.h"
 #include "mutant.h"
 #include "netlink.h"
+#include "shutdown.h"
 #include "sysfs.h"
 
 #ifdef QCOW2_MUTANTS
@@ -27,11 +29,17 @@ static int __init qcow2blk_init(void)
 	if (err)
 		goto exit_io;
 	qcow2_disk_set_groups(qcow2_sysfs_groups);
-	err = qcow2_netlink_init();
+	err = qcow2_shutdown_init();
 	if (err)
 		goto exit_device;
+	err = qcow2_netlink_init();
+	if (err)
+		goto exit_shutdown;
+	qcow2_debugfs_init();
 	return 0;
 
+exit_shutdown:
+	qcow2_shutdown_exit();
 exit_device:
 	qcow2_device_exit();
 exit_io:
@@ -41,7 +49,9 @@ exit_io:
 
 static void __exit qcow2blk_exit(void)
 {
+	qcow2_debugfs_exit();
 	qcow2_netlink_exit();
+	qcow2_shutdown_exit();
 	qcow2_device_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();

@@ -3,6 +3,7 @@
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 
+#include "charge.h"
 #include "cow.h"
 #include "mutant.h"
 #include "write.h"
@@ -464,6 +465,7 @@ static void write_work(struct work_struct *work)
 {
 	struct qcow2_request *req = container_of(work, struct qcow2_request, work);
 	unsigned int noio = memalloc_noio_save();
+	bool charged = qcow2_charge_begin(req->charged);
 	int err = serve(req);
 
 	if (err == -EAGAIN || err == -EBUSY)
@@ -472,6 +474,7 @@ static void write_work(struct work_struct *work)
 		req->target->failed(req->target, err, req->off, 0);
 	if (err != QCOW2_PARKED)
 		qcow2_request_put(req, err);
+	qcow2_charge_end(charged);
 	memalloc_noio_restore(noio);
 }
 
