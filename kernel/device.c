@@ -2,6 +2,7 @@
 /* Devices. See device.h for the contracts. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/ctype.h>
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -183,9 +184,12 @@ static int reserve_index(struct qcow2_attach *a)
 
 static bool is_label(const char *label)
 {
-	return *label && *label != '.' && *label != '-' &&
-	       strspn(label, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-+:@") ==
-	       strlen(label);
+	const char *c;
+
+	for (c = label; *c; c++)
+		if (!(isascii(*c) && isalnum(*c)) && !strchr("_.-+:@", *c))
+			return false;
+	return *label && *label != '.' && *label != '-';
 }
 
 static int reserve_label(struct qcow2_device *dev, struct qcow2_attach *a)
@@ -196,7 +200,7 @@ static int reserve_label(struct qcow2_device *dev, struct qcow2_attach *a)
 	if (!a->label)
 		return 0;
 	if (!is_label(a->label)) {
-		a->why = "a device's name has letters, digits, _ . - + : @ only, and begins with no . or -";
+		a->why = "a name has letters, digits, _ . - + : @ only, and begins with no . or -";
 		return -EINVAL;
 	}
 	mutex_lock(&devices_lock);

@@ -238,7 +238,7 @@ struct qcow2_device *qcow2_device_next(u32 index);
  */
 void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
 
-/* --- for base.c, modify.c and main.c ------------------------------------------------------------------------ */
+/* --- for base.c, modify.c, main.c ---------------------------------------------------------- */
 
 /**
  * qcow2_device_claim() - the device, ours to change or to end until qcow2_device_unclaim()

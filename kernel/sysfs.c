@@ -104,7 +104,7 @@ static ssize_t chain_show(struct device *d, struct device_attribute *attr, char 
 }
 static DEVICE_ATTR_ADMIN_RO(chain);
 
-/* --- what udev wants to know ------------------------------------------------------------------- */
+/* --- what udev wants to know --------------------------------------------------------------- */
 
 static ssize_t image_name_show(struct device *d, struct device_attribute *attr, char *buf)
 {

@@ -58,7 +58,7 @@ snapshot=$(qcow2ctl attach -r --load-snapshot one "my disk.qcow2")
 check "the UUID is there at once" leads /dev/disk/by-uuid/$uuid "${device}p1"
 check "a snapshot has links of its own" leads /dev/disk/by-qcow2/my_disk.qcow2@1-part1 "${snapshot}p1"
 check "the disk's are its own" leads /dev/disk/by-qcow2/my_disk.qcow2-part1 "${device}p1"
-refuse "a name that cannot be one" 2 "name has letters, digits" \
+refuse "a name that cannot be one" 2 "a name has letters, digits" \
 	qcow2ctl attach -r --name ../x raw -f raw
 qcow2ctl attach -r --name taken -f raw raw >/dev/null
 refuse "a name that another device has" 2 "another device has this name" \

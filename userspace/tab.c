@@ -59,7 +59,8 @@ static bool set_name(struct reader *r, struct qcow2_tab_entry *e, const char *na
 	const struct qcow2_tab_entry *other = qcow2_tab_find(r->tab, name);
 
 	if (name[strspn(name, good)] || *name == '.' || *name == '-')
-		return wrong(r, "name '%s': letters, digits and _ . - + : @ are allowed, not . or - at the start",
+		return wrong(r,
+			     "name '%s': letters, digits and _ . - + : @ are allowed, not . or - at the start",
 			     name);
 	if (strlen(name) > QCOW2BLK_MAX_NAME)
 		return wrong(r, "name '%s' is longer than %u bytes", name, QCOW2BLK_MAX_NAME);

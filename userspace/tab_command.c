@@ -90,7 +90,8 @@ static int do_named(const struct action *a, const struct qcow2_tab *tab, char **
 	for (; *names; names++) {
 		e = qcow2_tab_find(tab, *names);
 		if (!e)
-			fprintf(stderr, "qcow2ctl: %s: no line, or none that is right, has the name '%s'; see qcow2ctl tab check\n",
+			fprintf(stderr,
+				"qcow2ctl: %s: no line, or none that is right, has the name '%s'; see qcow2ctl tab check\n",
 				tab->file, *names);
 		if (!e || a->each(tab, &tab->entries[e - tab->entries]))
 			ret = QCOW2_EXIT_FAILED;

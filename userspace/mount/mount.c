@@ -275,7 +275,8 @@ static void explain(const struct request *r, const char *text, int index)
 
 	fprintf(stderr, "mount.qcow2: %s: %s.\n", r->dir, text);
 	if (list && *list)
-		fprintf(stderr, "mount.qcow2: %s has partitions: %s; -o part=N mounts one of them\n",
+		fprintf(stderr,
+			"mount.qcow2: %s has partitions: %s; -o part=N mounts one of them\n",
 			r->image, list);
 	free(list);
 }
@@ -344,7 +345,7 @@ int mount_main(int argc, char **argv)
 	qcow2_options_init(&r.attach);
 	status = parse(&r, argc, argv);
 	if (!status && geteuid()) {
-		fputs("mount.qcow2: only root may attach images; the options user and users do not help\n",
+		fputs("mount.qcow2: only root may attach images; user and users do not help\n",
 		      stderr);
 		status = MOUNT_EXIT_USAGE;
 	}

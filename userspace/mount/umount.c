@@ -75,7 +75,8 @@ int umount_main(int argc, char **argv)
 	mnt_free_context(cxt);
 	if (status || !wait || mount_wait_gone(index))
 		return status;
-	fprintf(stderr, "umount.qcow2: %s: unmounted, but %s stays: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then qcow2ctl detach --force\n",
+	fprintf(stderr,
+		"umount.qcow2: %s: unmounted, but %s stays: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then qcow2ctl detach --force\n",
 		argv[optind], qcow2_node_path(index, path));
 	return MOUNT_EXIT_FAIL;
 }
