@@ -279,9 +279,10 @@ static int explain_failure(const struct commit *c, const struct qcow2_nl_commit 
 			   struct qcow2_error *err)
 {
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
-			       "not all of it could be merged into %s: %s%s; the disk is as it was, commit again goes on from here",
+			       "not all of it could be merged into %s: %s; the disk is as it was, %s",
 			       c->base.path, strerror(p->error),
-			       p->error == EIO ? " (dmesg says more)" : "");
+			       p->error == EIO ? "dmesg says more" :
+			       "commit again goes on from here");
 }
 
 static int tell_end(const struct commit *c, const struct qcow2_nl_commit *p,

@@ -48,8 +48,8 @@ enum {
 	"                           below DIR, too; may be given several times\n"		\
 	"  --allow-backing          likewise: anywhere\n"
 #define QCOW2_TEMPORARY_DATA_HELP						\
-	"  --data-file [LAYER=]FILE for an IMAGE that is not attached: where its external data\n"	\
-	"                           file is, as for attach\n"
+	"  --data-file [LAYER=]FILE for an IMAGE that is not attached: its data file, as\n"	\
+	"                           for attach\n"
 #define QCOW2_TEMPORARY_KEY_HELP						\
 	"  --key-file [LAYER=]FILE  for an IMAGE that is not attached, and is encrypted: its\n"	\
 	"                           passphrase, as for attach\n"

@@ -78,7 +78,8 @@
  *	backing file that is smaller than the disk is made as large.
  *	Errors: ENODEV, EBUSY the device is being changed or another one shares its files, EINVAL
  *	there is no backing file, EROFS, EEXIST the top has snapshots, EBADF the backing file is
- *	not open for writing, EUCLEAN it is broken, EIO; where it has to grow those of RESIZE.
+ *	not open for writing, EUCLEAN it is broken, EIO, from then on if what was written to the
+ *	backing file could not be made durable; where it has to grow those of RESIZE.
  * @QCOW2BLK_CMD_SET: change how a device works while it is in use (QCOW2BLK_A_INDEX,
  *	QCOW2BLK_A_CACHE_SIZE). Requests wait meanwhile, for a time that grows with what is
  *	cached; nothing that was written is lost. GET tells what was granted.
