@@ -157,6 +157,7 @@ struct qcow2_part {
  * @error: the first one, or 0.
  * @ioprio: of the block layer's request.
  * @own_used: @own is taken.
+ * @context: while a read is submitted; here, since a kernel may clear what is on the stack.
  * @wait: in the list of what it waits for.
  * @own: the tag's part.  @more: allocated ones, freed with the request.
  */
@@ -172,6 +173,7 @@ struct qcow2_request {
 	int error;
 	u16 ioprio;
 	bool own_used;
+	struct qcow2_file_context context;
 	union {
 		struct qcow2_claim_waiter claim;
 		struct qcow2_alloc_waiter alloc;
