@@ -123,6 +123,20 @@ const struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, u64 off)
 	return s;
 }
 
+bool qcow2_cache_peek(struct qcow2_cache *c, u64 off, __be64 *word)
+{
+	u32 at = off & ((1U << c->slice_bits) - 1);
+	const struct qcow2_slice *s;
+
+	/* Short enough to be done without a function call for each of these. */
+	rcu_read_lock_sched();
+	s = qcow2_cache_find(c, off - at);
+	if (s)
+		*word = READ_ONCE(*(const __be64 *)(s->data + at));
+	rcu_read_unlock_sched();
+	return s;
+}
+
 const void *qcow2_slice_data(const struct qcow2_slice *s)
 {
 	return s->data;

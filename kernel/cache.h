@@ -99,6 +99,13 @@ void qcow2_cache_destroy(struct qcow2_cache *c);
 const struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c, u64 off);
 
 /**
+ * qcow2_cache_peek() - a word of a slice, if that is here
+ * @off: host offset of the word, bytes.  @word: (out)
+ * Context: any. Return: false: it is not here.
+ */
+bool qcow2_cache_peek(struct qcow2_cache *c, u64 off, __be64 *word);
+
+/**
  * qcow2_cache_get() - a slice, read from the file where it is not here
  * @off: as above.
  *

@@ -30,7 +30,7 @@ static void request_done(struct qcow2_request *req, int err)
 	if (err)
 		rq->rq_flags |= RQF_QUIET;
 	/* A queue for each CPU: blk_mq_complete_request() would find it right to end here, too. */
-	blk_mq_end_request(rq, errno_to_blk_status(err));
+	blk_mq_end_request(rq, err ? errno_to_blk_status(err) : BLK_STS_OK);
 }
 
 static blk_status_t disk_queue_rq(struct blk_mq_hw_ctx *hctx,

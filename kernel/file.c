@@ -11,7 +11,6 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task_stack.h>
 #include <linux/stat.h>
 #include <linux/vmalloc.h>
 
@@ -208,41 +207,6 @@ void qcow2_file_close(struct qcow2_file *f)
 bool qcow2_file_regular(const struct qcow2_file *f)
 {
 	return S_ISREG(qcow2_file_inode(f)->i_mode);
-}
-
-bool qcow2_file_may_enter(void)
-{
-	unsigned long here = (unsigned long)__builtin_frame_address(0);
-
-	return here - (unsigned long)end_of_stack(current) > THREAD_SIZE / 2;
-}
-
-void qcow2_file_enter(struct qcow2_file_context *c)
-{
-	c->journal_info = current->journal_info;
-	c->bio_list = current->bio_list;
-	current->journal_info = NULL;
-	current->bio_list = NULL;
-	c->outer_plug = current->plug;
-	if (c->outer_plug) {
-		/* A task that was in a plug must be in one whenever it is scheduled. */
-		preempt_disable();
-		current->plug = NULL;
-		blk_start_plug(&c->plug);
-		preempt_enable();
-	}
-	c->noio = memalloc_noio_save();
-}
-
-void qcow2_file_leave(struct qcow2_file_context *c)
-{
-	memalloc_noio_restore(c->noio);
-	if (c->outer_plug) {
-		blk_finish_plug(&c->plug);
-		current->plug = c->outer_plug;
-	}
-	current->bio_list = c->bio_list;
-	current->journal_info = c->journal_info;
 }
 
 void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,

@@ -15,6 +15,8 @@
 #include <linux/mempool.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task_stack.h>
 #include <linux/uio.h>
 #include <uapi/linux/qcow2blk.h>
 
@@ -264,7 +266,12 @@ struct qcow2_file_context {
  * Devices can lie on devices; each level's submission runs on the stack of the one
  * above. Half the stack must be free. Context: process.
  */
-bool qcow2_file_may_enter(void);
+static inline bool qcow2_file_may_enter(void)
+{
+	unsigned long here = (unsigned long)__builtin_frame_address(0);
+
+	return here - (unsigned long)end_of_stack(current) > THREAD_SIZE / 2;
+}
 
 /**
  * qcow2_file_enter() - make the running task fit to submit file I/O
@@ -273,7 +280,33 @@ bool qcow2_file_may_enter(void);
  * inside submit_bio(), flushing a plug. The file below must see none of it: requests of
  * the device below do not belong into the plug that ours come from. Context: process.
  */
-void qcow2_file_enter(struct qcow2_file_context *c);
-void qcow2_file_leave(struct qcow2_file_context *c);
+static inline void qcow2_file_enter(struct qcow2_file_context *c)
+{
+	c->journal_info = current->journal_info;
+	c->bio_list = current->bio_list;
+	current->journal_info = NULL;
+	current->bio_list = NULL;
+	c->outer_plug = current->plug;
+	if (c->outer_plug) {
+		/* A task that was in a plug must be in one whenever it is scheduled. */
+		preempt_disable();
+		current->plug = NULL;
+		blk_start_plug(&c->plug);
+		preempt_enable();
+	}
+	c->noio = memalloc_noio_save();
+}
+
+/** qcow2_file_leave() - the opposite, in the same task. Context: process. */
+static inline void qcow2_file_leave(struct qcow2_file_context *c)
+{
+	memalloc_noio_restore(c->noio);
+	if (c->outer_plug) {
+		blk_finish_plug(&c->plug);
+		current->plug = c->outer_plug;
+	}
+	current->bio_list = c->bio_list;
+	current->journal_info = c->journal_info;
+}
 
 #endif /* _QCOW2_FILE_H */

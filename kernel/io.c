@@ -28,7 +28,7 @@ void qcow2_io_exit(void)
  * Guest memory. A part's memory lies within one bio, so the bio's own vectors
  * serve the file I/O, without a copy.
  */
-void qcow2_part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_iter *iter)
+static inline void part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_iter *iter)
 {
 	const struct bio_vec *first = __bvec_iter_bvec(p->bio->bi_io_vec, p->iter);
 	u32 skip = mp_bvec_iter_offset(p->bio->bi_io_vec, p->iter) - first->bv_offset;
@@ -39,6 +39,11 @@ void qcow2_part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_it
 		covered += first[nr++].bv_len;
 	iov_iter_bvec(iter, dir, first, nr, p->iter.bi_size);
 	iter->iov_offset = skip;
+}
+
+void qcow2_part_iter(const struct qcow2_part *p, unsigned int dir, struct iov_iter *iter)
+{
+	part_iter(p, dir, iter);
 }
 
 static void zero_range(struct bio *bio, struct bvec_iter iter)
@@ -308,7 +313,7 @@ void qcow2_part_fill(struct qcow2_part *p, const struct qcow2_extent *ext)
 	part_set_memory(p);
 }
 
-void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
+static inline void advance(struct qcow2_request *req, u32 bytes)
 {
 	req->off += bytes;
 	if (bytes < req->iter.bi_size) {
@@ -318,6 +323,11 @@ void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
 	req->bio = req->bio->bi_next;
 	if (req->bio)
 		req->iter = req->bio->bi_iter;
+}
+
+void qcow2_request_advance(struct qcow2_request *req, u32 bytes)
+{
+	advance(req, bytes);
 }
 
 /* Can the file take this part without a worker? */
@@ -340,7 +350,7 @@ static void part_submit(struct qcow2_part *p, bool may_sleep)
 	atomic_inc(&p->req->pending);
 	if (p->ext.type == QCOW2_CLUSTER_NORMAL)
 		this_cpu_inc(t->stats->file_reads);
-	qcow2_part_iter(p, ITER_DEST, &to);
+	part_iter(p, ITER_DEST, &to);
 	if (may_submit(p, &to, may_sleep))
 		qcow2_file_submit_read(p->ext.layer->data, &p->iocb, &to, p->ext.host_off,
 				       !may_sleep);
@@ -380,13 +390,13 @@ static int submit_extent(struct qcow2_request *req, bool may_sleep)
 		part_set_memory(p);
 		part_submit(p, may_sleep);
 		/* The part lives as long as the request does, and that as long as we submit. */
-		qcow2_request_advance(req, ext->len);
+		advance(req, ext->len);
 		return 0;
 	}
 	qcow2_layer_leave(t->chain.layers[0], p->gen);
 	if (!err) {
 		zero_extent(req, ext->len);
-		qcow2_request_advance(req, ext->len);
+		advance(req, ext->len);
 	} else if (err != -EAGAIN) {
 		t->failed(t, err, req->off, ext->layer->index);
 	}
@@ -437,14 +447,13 @@ void qcow2_request_begin(struct qcow2_request *req, struct bio *bio, u64 off, u1
 
 void qcow2_request_read(struct qcow2_request *req, struct bio *bio, u64 off, u16 ioprio)
 {
-	struct qcow2_file_context context;
 	int err = -EAGAIN;
 
 	qcow2_request_begin(req, bio, off, ioprio);
 	if (qcow2_file_may_enter() && !qcow2_charge_misplaced(req->charged)) {
-		qcow2_file_enter(&context);
+		qcow2_file_enter(&req->context);
 		err = submit_all(req, false);
-		qcow2_file_leave(&context);
+		qcow2_file_leave(&req->context);
 	}
 	if (err == -EAGAIN) {
 		INIT_WORK(&req->work, request_work);

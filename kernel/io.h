@@ -158,6 +158,7 @@ struct qcow2_part {
  * @ioprio: of the block layer's request.
  * @charged: its first bio, whose cgroup pays; NULL: nobody does.
  * @own_used: @own is taken.
+ * @context: while a read is submitted; here, since a kernel may clear what is on the stack.
  * @wait: in the list of what it waits for.
  * @own: the tag's part.  @more: allocated ones, freed with the request.
  */
@@ -174,6 +175,7 @@ struct qcow2_request {
 	u16 ioprio;
 	bool own_used;
 	struct bio *charged;
+	struct qcow2_file_context context;
 	union {
 		struct qcow2_claim_waiter claim;
 		struct qcow2_alloc_waiter alloc;

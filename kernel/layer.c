@@ -327,10 +327,21 @@ int qcow2_lookup_failed(struct qcow2_layer *l, u64 off, int err,
 	return -EIO;
 }
 
+/* With its own frame: the short way shall be short. */
+static noinline int lookup_layer(struct qcow2_layer *l, u64 off, u64 len, bool may_sleep,
+				 struct qcow2_extent *ext)
+{
+	struct qcow2_fault fault;
+	int err = qcow2_map_lookup(&l->map, off, len, may_sleep, false, ext, &fault);
+
+	if (!err || (err == -EAGAIN && !may_sleep))
+		return err;
+	return qcow2_lookup_failed(l, off, err, &fault);
+}
+
 int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool may_sleep,
 		       struct qcow2_extent *ext)
 {
-	struct qcow2_fault fault;
 	struct qcow2_layer *l;
 	unsigned int i;
 	int err;
@@ -347,11 +358,11 @@ int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool m
 			ext->len = len;
 			return 0;
 		}
-		err = qcow2_map_lookup(&l->map, off, len, may_sleep, false, ext, &fault);
-		if (err == -EAGAIN && !may_sleep)
-			return err;
-		if (err)
-			return qcow2_lookup_failed(l, off, err, &fault);
+		if (!qcow2_map_lookup_plain(&l->map, off, len, false, ext)) {
+			err = lookup_layer(l, off, len, may_sleep, ext);
+			if (err)
+				return err;
+		}
 		len = ext->len;
 		if (ext->type != QCOW2_CLUSTER_UNALLOCATED)
 			return 0;

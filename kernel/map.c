@@ -280,31 +280,13 @@ static int lookup_loaded(struct qcow2_map *m, const struct spot *p, u64 off, u64
 	return err;
 }
 
-/* The entry of a cluster whose slice is here; standard entries only. */
-static bool load_plain(struct qcow2_map *m, u64 l2_off, u64 cluster, u64 *word)
-{
-	u32 at = (cluster & ((1U << m->h->l2_bits) - 1)) * sizeof(__be64);
-	u32 in_slice = at & ((1U << m->cache.slice_bits) - 1);
-	const struct qcow2_slice *s;
-
-	rcu_read_lock();
-	s = qcow2_cache_find(&m->cache, l2_off + at - in_slice);
-	if (s)
-		*word = be64_to_cpu(READ_ONCE(*(__be64 *)(qcow2_slice_data(s) + in_slice)));
-	rcu_read_unlock();
-	return s;
-}
-
-/*
- * A short way to what most lookups find: a part of one cluster, which has plain data, or is
- * not there. Return: false: it takes the long one.
- */
-static bool lookup_plain(struct qcow2_map *m, u64 off, u64 len, bool for_write,
-			 struct qcow2_extent *ext)
+bool qcow2_map_lookup_plain(struct qcow2_map *m, u64 off, u64 len, bool for_write,
+			    struct qcow2_extent *ext)
 {
 	const struct qcow2_header *h = m->h;
-	u32 in_cluster = off & (h->cluster_size - 1);
+	u32 in_cluster = off & (h->cluster_size - 1), l2_idx;
 	u64 cluster = off >> h->cluster_bits, word, l2_off;
+	__be64 entry = 0;
 
 	if (in_cluster + len > h->cluster_size)
 		return false;
@@ -312,8 +294,11 @@ static bool lookup_plain(struct qcow2_map *m, u64 off, u64 len, bool for_write,
 	if (word & m->not_plain)
 		return false;
 	l2_off = word & QCOW2_ENTRY_OFFSET_MASK;
-	word = 0;
-	if (l2_off && (!load_plain(m, l2_off, cluster, &word) || word & m->not_plain))
+	l2_idx = cluster & ((1U << h->l2_bits) - 1);
+	if (l2_off && !qcow2_cache_peek(&m->cache, l2_off + l2_idx * sizeof(entry), &entry))
+		return false;
+	word = be64_to_cpu(entry);
+	if (word & m->not_plain)
 		return false;
 	if (!word) {
 		ext->type = QCOW2_CLUSTER_UNALLOCATED;
@@ -335,7 +320,7 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 	struct spot p;
 	int err;
 
-	if (lookup_plain(m, off, len, for_write, ext))
+	if (qcow2_map_lookup_plain(m, off, len, for_write, ext))
 		return 0;
 	err = find_spot(m, off >> m->h->cluster_bits, &p, fault);
 	if (err)

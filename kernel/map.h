@@ -142,6 +142,15 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 		     struct qcow2_extent *ext, struct qcow2_fault *fault);
 
 /**
+ * qcow2_map_lookup_plain() - the same where that is quick, as it is for most lookups
+ *
+ * It is for a part of one cluster that has plain data, or that is not there, and whose slice
+ * is here. Context: any. Return: false: none of that; @ext is undefined.
+ */
+bool qcow2_map_lookup_plain(struct qcow2_map *m, u64 off, u64 len, bool for_write,
+			    struct qcow2_extent *ext);
+
+/**
  * qcow2_map_hold() - get at the L2 entries of guest clusters, to change them
  * @cluster: guest cluster, or subclusters of it, claimed.
  * @create: make an L2 table where there is none. One that other L1 tables refer to is
