@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Free space. See alloc.h for the contract. */
+#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -250,6 +251,33 @@ void qcow2_alloc_park(struct qcow2_alloc *a, struct qcow2_alloc_waiter *w)
 		queue_work(a->wq, &a->refill);
 	else
 		qcow2_commit_kick(a->commit);
+}
+
+/* A task that waits. */
+struct sync_waiter {
+	struct qcow2_alloc_waiter w;
+	struct completion done;
+	int err;
+};
+
+static void wake_task(struct qcow2_alloc_waiter *w, int err)
+{
+	struct sync_waiter *s = container_of(w, struct sync_waiter, w);
+
+	s->err = err;
+	complete(&s->done);
+}
+
+int qcow2_alloc_wait(struct qcow2_alloc *a, int err)
+{
+	struct sync_waiter s = { .w.resume = wake_task, .w.space = err == -EAGAIN };
+
+	if (err != -EAGAIN && err != -EBUSY)
+		return err;
+	init_completion(&s.done);
+	qcow2_alloc_park(a, &s.w);
+	wait_for_completion(&s.done);
+	return s.err;
 }
 
 /* Those who wait for space, or for a commit, or both kinds. */

@@ -254,6 +254,14 @@ void qcow2_alloc_published(struct qcow2_alloc *a, u32 nr);
 void qcow2_alloc_park(struct qcow2_alloc *a, struct qcow2_alloc_waiter *w);
 
 /**
+ * qcow2_alloc_wait() - the same, for a task of its own
+ * @err: what was returned: -EAGAIN or -EBUSY; anything else is not waited for.
+ * Context: may sleep; not in a worker that commits or allocates. Return: 0: try again; @err, or
+ * what ended the wait.
+ */
+int qcow2_alloc_wait(struct qcow2_alloc *a, int err);
+
+/**
  * qcow2_alloc_batch() - memory to free clusters with
  * Taken before an entry is removed, so that nothing can fail afterwards.
  * Context: any. Return: NULL: not before a commit: see qcow2_alloc_park().

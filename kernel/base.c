@@ -9,9 +9,12 @@
 
 #include "device.h"
 
+/* The merge hears of it by its requests, and ends. */
 static void base_stopped(struct qcow2_layer *l, int err)
 {
-	/* The merge hears of it by its requests, and ends. */
+	struct qcow2_device *dev = l->owner;
+
+	WRITE_ONCE(dev->base_failed, true);
 }
 
 static void base_bitmaps_stale(struct qcow2_layer *l, int err)
@@ -41,6 +44,13 @@ static int check_mergeable(struct qcow2_device *dev, const char **why)
 	*why = "the image has internal snapshots, which read from the backing file, too";
 	if (top->h.nb_snapshots)
 		return -EEXIST;
+	/*
+	 * What its file says may not be on its disk, then, and later fsyncs would not tell. A merge
+	 * would take that for durable, and drop the overlay's.
+	 */
+	*why = "writing to the backing file has failed before: detach the device, mend the disk";
+	if (READ_ONCE(dev->base_failed))
+		return -EIO;
 	*why = "writing has stopped";
 	return qcow2_commit_stopped(&top->commit);
 }
@@ -166,9 +176,11 @@ static void end_base(struct qcow2_device *dev)
 {
 	struct qcow2_layer *base = dev->base.chain.layers[0];
 
-	if (qcow2_layer_finish(base))
+	if (qcow2_layer_finish(base)) {
+		WRITE_ONCE(dev->base_failed, true);
 		pr_warn("%s: layer 1 (%pD): space that was reserved could not be given back\n",
 			dev->name, base->file.filp);
+	}
 	qcow2_device_free_target(&dev->base);
 	restore_base(dev);
 }

@@ -4,7 +4,6 @@
 
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
-#include <linux/completion.h>
 #include <linux/mm.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
@@ -593,40 +592,17 @@ void qcow2_bitmaps_resize(struct qcow2_dirty_bitmaps *b, u64 size)
 
 /* --- storing ----------------------------------------------------------------------------- */
 
-struct space_waiter {
-	struct qcow2_alloc_waiter w;
-	struct completion done;
-	int err;
-};
-
-static void space_came(struct qcow2_alloc_waiter *w, int err)
-{
-	struct space_waiter *s = container_of(w, struct space_waiter, w);
-
-	s->err = err;
-	complete(&s->done);
-}
-
 /* A cluster, with a refcount of 1 in memory. */
 static int take_cluster(struct qcow2_dirty_bitmaps *b, u64 *off)
 {
-	struct space_waiter s = { .w.resume = space_came };
 	struct qcow2_run run;
 	int err;
 
-	for (;;) {
-		err = qcow2_alloc_take(b->alloc, 1, &run);
-		if (err != -EAGAIN && err != -EBUSY)
-			break;
-		s.w.space = err == -EAGAIN;
-		init_completion(&s.done);
-		qcow2_alloc_park(b->alloc, &s.w);
-		wait_for_completion(&s.done);
-		if (s.err)
-			return s.err;
+	while ((err = qcow2_alloc_take(b->alloc, 1, &run)) != 0) {
+		err = qcow2_alloc_wait(b->alloc, err);
+		if (err)
+			return err;
 	}
-	if (err)
-		return err;
 	*off = run.start << b->alloc->h->cluster_bits;
 	/* The table in memory has it. */
 	qcow2_alloc_published(b->alloc, 1);

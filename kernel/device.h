@@ -52,6 +52,7 @@ struct qcow2_event {
  * @children: devices that share its files. Under the devices lock.
  * @merge: the last merge of the top into the layer below, or NULL. Under the devices lock.
  * @base: the chain from that layer on, as it writes to it.
+ * @base_failed: what was written to that layer could not be made durable; for good.
  * @detaching: it is somebody's to show, to change or to end, alone. Under the devices lock.
  * @error: the last error to tell of, under @error_lock. @error_work tells.
  */
@@ -68,6 +69,7 @@ struct qcow2_device {
 	unsigned int children;
 	struct qcow2_merge *merge;
 	struct qcow2_io_target base;
+	bool base_failed;
 	bool detaching;
 
 	spinlock_t error_lock;	/* protects error */

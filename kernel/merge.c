@@ -85,33 +85,6 @@ static struct qcow2_layer *overlay(const struct qcow2_merge *m)
 
 /* --- waiting, in our worker ------------------------------------------------------------------ */
 
-struct space_waiter {
-	struct qcow2_alloc_waiter w;
-	struct completion done;
-	int err;
-};
-
-static void space_came(struct qcow2_alloc_waiter *w, int err)
-{
-	struct space_waiter *s = container_of(w, struct space_waiter, w);
-
-	s->err = err;
-	complete(&s->done);
-}
-
-/* What @err asks for: -EAGAIN: space; -EBUSY: a commit. Return: 0: try again; or the error. */
-static int wait_for_space(struct qcow2_layer *l, int err)
-{
-	struct space_waiter s = { .w.resume = space_came, .w.space = err == -EAGAIN };
-
-	if (err != -EAGAIN && err != -EBUSY)
-		return err;
-	init_completion(&s.done);
-	qcow2_alloc_park(&l->alloc, &s.w);
-	wait_for_completion(&s.done);
-	return s.err;
-}
-
 struct claim_waiter {
 	struct qcow2_claim_waiter w;
 	struct completion done;
@@ -361,7 +334,7 @@ static int drop_range(struct qcow2_merge *m, u64 cluster, u64 end)
 		if (!err)
 			cluster += nr;
 		else
-			err = wait_for_space(l, err);
+			err = qcow2_alloc_wait(&l->alloc, err);
 	}
 	return err;
 }

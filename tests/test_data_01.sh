@@ -70,6 +70,12 @@ refuse "--data-file for an image without one" 1 'has no external data file' \
 	qcow2ctl attach --data-file plain.data none.qcow2
 refuse "--data-file for a layer that is not there" 1 'there is no layer 2, as --data-file says' \
 	qcow2ctl attach --data-file 2=plain.data plain.qcow2
+create sized 4M ''
+mv sized.data away/
+refuse "nor is it there for a resize" 2 'sized.data: cannot open the data file' \
+	qcow2ctl resize sized.qcow2 5M
+check "resize --data-file" qcow2ctl resize --data-file away/sized.data sized.qcow2 5M
+check "the disk has the new size" grep -qF '5242880 bytes' <(qemu-img info sized.qcow2)
 
 # --- data -------------------------------------------------------------------------------------
 

@@ -94,26 +94,6 @@ static int set_backing_format(struct attach_options *o, const char *value)
 	return 0;
 }
 
-/* FILE is the image's, LAYER=FILE that of a backing file. */
-static int set_data_file(struct attach_options *o, const char *value)
-{
-	unsigned long layer = 0;
-	const char *file = value;
-	char *end;
-
-	if (value[0] >= '0' && value[0] <= '9') {
-		layer = strtoul(value, &end, 10);
-		if (*end == '=')
-			file = end + 1;
-		else
-			layer = 0;
-	}
-	if (!*file || layer >= QCOW2BLK_MAX_LAYERS)
-		return bad_value("data-file", value, "FILE, or LAYER=FILE for a backing file");
-	o->policy.data_file[layer] = file;
-	return 0;
-}
-
 static int set_direct_io(struct attach_options *o, const char *value)
 {
 	static const char *const modes[] = {
@@ -172,7 +152,7 @@ static int set_option(struct attach_options *o, int opt, const char *value)
 	case OPT_KEY_FILE:
 		return qcow2_key_files_add(&o->key_files, "attach", value);
 	case OPT_DATA_FILE:
-		return set_data_file(o, value);
+		return qcow2_chain_policy_set_data_file(&o->policy, "attach", value);
 	case OPT_DIRECT_IO:
 		return set_direct_io(o, value);
 	case OPT_CACHE_SIZE:
@@ -451,7 +431,7 @@ static void explain_temporary_lock(const struct qcow2_layer *layer, struct qcow2
 	qcow2_device_explain_lock(layer, "", err);
 }
 
-int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *backing,
+int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *policy, bool top_only,
 			const struct qcow2_key_files *key_files, struct qcow2_nl **nl, int *index,
 			sigset_t *before, struct qcow2_error *err)
 {
@@ -462,16 +442,13 @@ int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *back
 		.format = QCOW2BLK_FORMAT_QCOW2,
 		.image = image,
 		.key_files = *key_files,
-		.top_only = !backing,
+		.policy = *policy,
+		.top_only = top_only,
 	};
 	struct qcow2_chain chain;
 	sigset_t all;
 	int ret;
 
-	if (backing)
-		o.policy = *backing;
-	else
-		qcow2_chain_policy_init(&o.policy);
 	o.policy.attach = true;
 	o.policy.temporary = true;
 	o.policy.writable = true;

@@ -12,8 +12,8 @@
 /**
  * qcow2_attach_unseen() - attach an image for as long as a command needs it
  * @image: the image, qcow2.
- * @backing: what backing files may be; NULL: the top layer alone will do, its content is not
- *	looked at.
+ * @policy: where data files are, and what backing files may be.
+ * @top_only: the top layer will do, the disk's content is not looked at.
  * @key_files: passphrases.
  * @nl: (out) the connection, to be closed.
  * @index: (out) the device, to be given to qcow2_attach_undo().
@@ -23,7 +23,7 @@
  * It has no partitions. Return: 0, QCOW2_EXIT_USAGE where there is no such image, or
  * QCOW2_EXIT_FAILED.
  */
-int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *backing,
+int qcow2_attach_unseen(const char *image, const struct qcow2_chain_policy *policy, bool top_only,
 			const struct qcow2_key_files *key_files, struct qcow2_nl **nl, int *index,
 			sigset_t *before, struct qcow2_error *err);
 

@@ -61,6 +61,28 @@ int qcow2_chain_policy_allow_dir(struct qcow2_chain_policy *policy, const char *
 	return 0;
 }
 
+int qcow2_chain_policy_set_data_file(struct qcow2_chain_policy *policy, const char *command,
+				     const char *value)
+{
+	unsigned long layer = 0;
+	const char *file = value;
+	char *end;
+
+	if (value[0] >= '0' && value[0] <= '9') {
+		layer = strtoul(value, &end, 10);
+		if (*end == '=')
+			file = end + 1;
+		else
+			layer = 0;
+	}
+	if (!*file || layer >= QCOW2BLK_MAX_LAYERS)
+		return qcow2_error_usage(command,
+					 "--data-file '%s': FILE, or LAYER=FILE for a backing file",
+					 value);
+	policy->data_file[layer] = file;
+	return 0;
+}
+
 void qcow2_chain_policy_free(struct qcow2_chain_policy *policy)
 {
 	while (policy->nr_backing_dirs)

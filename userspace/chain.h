@@ -119,6 +119,17 @@ int qcow2_chain_policy_allow_dir(struct qcow2_chain_policy *policy, const char *
 				 struct qcow2_error *err);
 
 /**
+ * qcow2_chain_policy_set_data_file() - where an external data file is
+ * @policy: the policy.
+ * @command: the command that has the option, for the error.
+ * @value: FILE: the image's; LAYER=FILE: that of a backing file. It stays the caller's.
+ *
+ * Return: 0, or QCOW2_EXIT_USAGE, which was printed.
+ */
+int qcow2_chain_policy_set_data_file(struct qcow2_chain_policy *policy, const char *command,
+				     const char *value);
+
+/**
  * qcow2_chain_policy_free() - release what the policy holds
  * @policy: the policy.
  */

@@ -279,9 +279,10 @@ static int explain_failure(const struct commit *c, const struct qcow2_nl_commit 
 			   struct qcow2_error *err)
 {
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
-			       "not all of it could be merged into %s: %s%s; the disk is as it was, commit again goes on from here",
+			       "not all of it could be merged into %s: %s; the disk is as it was, %s",
 			       c->base.path, strerror(p->error),
-			       p->error == EIO ? " (dmesg says more)" : "");
+			       p->error == EIO ? "dmesg says more" :
+			       "commit again goes on from here");
 }
 
 static int tell_end(const struct commit *c, const struct qcow2_nl_commit *p,
@@ -363,6 +364,7 @@ static int run(int argc, char **argv)
 	static const struct option options[] = {
 		QCOW2_TEMPORARY_OPTION_DIR,
 		QCOW2_TEMPORARY_OPTION_ALLOW,
+		QCOW2_TEMPORARY_OPTION_DATA,
 		QCOW2_TEMPORARY_OPTION_KEY,
 		{ "stop", no_argument, NULL, 's' },
 		{ }
@@ -408,6 +410,7 @@ const struct qcow2_command qcow2_command_commit = {
 		"snapshots, too. A backing file that is smaller than the disk is made as large.\n"
 		"\n"
 		QCOW2_TEMPORARY_BACKING_HELP
+		QCOW2_TEMPORARY_DATA_HELP
 		QCOW2_TEMPORARY_KEY_HELP
 		"  --stop                   end a commit that is under way, as Ctrl-C does\n",
 	.run = run,

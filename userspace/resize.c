@@ -134,6 +134,7 @@ static int run(int argc, char **argv)
 	static const struct option options[] = {
 		QCOW2_TEMPORARY_OPTION_DIR,
 		QCOW2_TEMPORARY_OPTION_ALLOW,
+		QCOW2_TEMPORARY_OPTION_DATA,
 		QCOW2_TEMPORARY_OPTION_KEY,
 		{ "shrink", no_argument, NULL, 's' },
 		{ }
@@ -176,6 +177,7 @@ const struct qcow2_command qcow2_command_resize = {
 		"                           systems and partitions smaller first. Refused while the\n"
 		"                           device is in use, or a partition reaches behind SIZE\n"
 		QCOW2_TEMPORARY_BACKING_HELP
+		QCOW2_TEMPORARY_DATA_HELP
 		QCOW2_TEMPORARY_KEY_HELP,
 	.run = run,
 };

@@ -191,6 +191,7 @@ const struct qcow2_command qcow2_command_snapshot = {
 		"\n"
 		"  --force                  apply although the disk is in use: whoever uses it sees\n"
 		"                           it change underneath, which file systems do not survive\n"
+		QCOW2_TEMPORARY_DATA_HELP
 		QCOW2_TEMPORARY_KEY_HELP
 		"  --json                   list: as a JSON array, with the keys of qemu-img info\n",
 	.run = run,

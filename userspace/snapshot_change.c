@@ -75,6 +75,7 @@ static int find_op(const char *word)
 int qcow2_snapshot_change(int argc, char **argv)
 {
 	static const struct option options[] = {
+		QCOW2_TEMPORARY_OPTION_DATA,
 		QCOW2_TEMPORARY_OPTION_KEY,
 		{ "force", no_argument, NULL, 'f' },
 		{ }

@@ -30,6 +30,8 @@ int qcow2_temporary_set(struct qcow2_temporary_options *o, const char *command, 
 	case QCOW2_TEMPORARY_ALLOW_BACKING:
 		o->policy.anywhere = true;
 		return 0;
+	case QCOW2_TEMPORARY_DATA_FILE:
+		return qcow2_chain_policy_set_data_file(&o->policy, command, value);
 	case QCOW2_TEMPORARY_KEY_FILE:
 		return qcow2_key_files_add(&o->key_files, command, value);
 	default:
@@ -60,8 +62,8 @@ static int make(struct qcow2_temporary *t, const char *image,
 
 	qcow2_devices_free(&t->devices);
 	memset(&t->devices, 0, sizeof(t->devices));
-	ret = qcow2_attach_unseen(image, o->top_only ? NULL : &o->policy, &o->key_files, &nl,
-				  &t->index, &t->signals, err);
+	ret = qcow2_attach_unseen(image, &o->policy, o->top_only, &o->key_files, &nl, &t->index,
+				  &t->signals, err);
 	t->made = !ret;
 	qcow2_nl_close(nl);
 	return ret ?: qcow2_devices_read(&t->devices, err);

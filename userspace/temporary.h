@@ -29,6 +29,7 @@ enum {
 	QCOW2_TEMPORARY_BACKING_DIR = 512,
 	QCOW2_TEMPORARY_ALLOW_BACKING,
 	QCOW2_TEMPORARY_KEY_FILE,
+	QCOW2_TEMPORARY_DATA_FILE,
 };
 
 /* For getopt_long(); those of backing files where the command needs these. */
@@ -36,6 +37,8 @@ enum {
 	{ "backing-dir", required_argument, NULL, QCOW2_TEMPORARY_BACKING_DIR }
 #define QCOW2_TEMPORARY_OPTION_ALLOW						\
 	{ "allow-backing", no_argument, NULL, QCOW2_TEMPORARY_ALLOW_BACKING }
+#define QCOW2_TEMPORARY_OPTION_DATA						\
+	{ "data-file", required_argument, NULL, QCOW2_TEMPORARY_DATA_FILE }
 #define QCOW2_TEMPORARY_OPTION_KEY						\
 	{ "key-file", required_argument, NULL, QCOW2_TEMPORARY_KEY_FILE }
 
@@ -44,6 +47,9 @@ enum {
 	"  --backing-dir DIR        for an IMAGE that is not attached: backing files may lie\n"	\
 	"                           below DIR, too; may be given several times\n"		\
 	"  --allow-backing          likewise: anywhere\n"
+#define QCOW2_TEMPORARY_DATA_HELP						\
+	"  --data-file [LAYER=]FILE for an IMAGE that is not attached: its data file, as\n"	\
+	"                           for attach\n"
 #define QCOW2_TEMPORARY_KEY_HELP						\
 	"  --key-file [LAYER=]FILE  for an IMAGE that is not attached, and is encrypted: its\n"	\
 	"                           passphrase, as for attach\n"

@@ -78,7 +78,8 @@
  *	backing file that is smaller than the disk is made as large.
  *	Errors: ENODEV, EBUSY the device is being changed or another one shares its files, EINVAL
  *	there is no backing file, EROFS, EEXIST the top has snapshots, EBADF the backing file is
- *	not open for writing, EUCLEAN it is broken, EIO; where it has to grow those of RESIZE.
+ *	not open for writing, EUCLEAN it is broken, EIO, from then on if what was written to the
+ *	backing file could not be made durable; where it has to grow those of RESIZE.
  * @QCOW2BLK_CMD_EVENT: sent by the kernel to the group "events": QCOW2BLK_A_EVENT,
  *	QCOW2BLK_A_INDEX, and what the event names.
  */
