@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One extent of a write: in place, or to clusters that are allocated for it, with a copy
- * of what else was there. See write.h for how these fit together.
+ * One extent of a write: in place (inplace.h), or to clusters that are allocated for it, with a
+ * copy of what else was there. See write.h for how these fit together.
  *
  * What becomes allocated is whole subclusters (with standard L2 entries: clusters); what the guest
  * does not write of them is copied, unless it lies in new space that reads as zeros. A
@@ -13,7 +13,7 @@
  * mapped to it before the discard, and still is under way, is in the same position: what it
  * reads or overwrites is what others write to the same bytes at the same time.
  *
- * What waits is parked: -EAGAIN and -EBUSY ask the caller for qcow2_cow_park(),
+ * What waits is parked: -EAGAIN and -EBUSY ask the caller for qcow2_send_park(),
  * QCOW2_PARKED says that it is done already; in both cases the request's work runs
  * again later, from where it was.
  *
@@ -24,9 +24,6 @@
 
 #include "io.h"
 
-/* Not an error: the request is parked, and somebody will queue its work again. */
-#define QCOW2_PARKED	1
-
 /**
  * qcow2_cow_write() - write the next extent of a request
  * @len: bytes wanted, at least 1, at most what the guest's memory at the cursor holds, or
@@ -35,12 +32,6 @@
  * Return: 0, QCOW2_PARKED, -EAGAIN, -EBUSY, or an error for the request, logged.
  */
 int qcow2_cow_write(struct qcow2_request *req, u32 *len);
-
-/** qcow2_cow_park() - @err: -EAGAIN: wait for space; -EBUSY: for a commit. Return: QCOW2_PARKED. */
-int qcow2_cow_park(struct qcow2_request *req, int err);
-
-/** qcow2_cow_claim() - claim guest subclusters. Return: false: the request is parked. */
-bool qcow2_cow_claim(struct qcow2_request *req, struct qcow2_claim *c, u64 first, u64 last);
 
 /**
  * qcow2_cow_hold() - qcow2_map_hold(), with an error that a request may have
@@ -61,11 +52,5 @@ void qcow2_cow_free_cluster(struct qcow2_layer *l, struct qcow2_free_batch *b,
  * Under a claim, or in the generation. Return: 0 or -EIO.
  */
 int qcow2_cow_reads_zero(struct qcow2_request *req, u64 off, u64 len, bool *zero);
-
-/** qcow2_cow_entries_changed() - see to it that there will be a commit. Context: any. */
-void qcow2_cow_entries_changed(struct qcow2_layer *l);
-
-/** qcow2_cow_too_many_dirty() - must those that change entries wait for a commit? */
-bool qcow2_cow_too_many_dirty(const struct qcow2_layer *l);
 
 #endif /* _QCOW2_COW_H */

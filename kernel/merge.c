@@ -12,6 +12,7 @@
 #include "cow.h"
 #include "merge.h"
 #include "mutant.h"
+#include "send.h"
 #include "write.h"
 
 /* Writes to the base that are under way, and bytes of each. */
@@ -281,7 +282,7 @@ static int drop_entries(struct qcow2_layer *l, struct qcow2_place *place, u64 *n
 			qcow2_cow_free_cluster(l, batch, &c);
 	}
 	qcow2_alloc_free(&l->alloc, batch);
-	qcow2_cow_entries_changed(l);
+	qcow2_send_entries_changed(l);
 	return 0;
 }
 
@@ -302,7 +303,7 @@ static int drop_some(struct qcow2_layer *l, u64 cluster, u64 *nr)
 	struct qcow2_fault fault;
 	int err;
 
-	if (qcow2_cow_too_many_dirty(l))
+	if (qcow2_send_too_many_dirty(l))
 		return -EBUSY;
 	err = qcow2_map_hold(&l->map, cluster, false, &place, &fault);
 	switch (err) {

@@ -6,6 +6,7 @@
 #include "charge.h"
 #include "cow.h"
 #include "mutant.h"
+#include "send.h"
 #include "write.h"
 
 /* --- a raw data file ------------------------------------------------------------------------ */
@@ -106,7 +107,7 @@ static int fill(struct qcow2_request *req)
 	if (!err) {
 		err = fill_entries(l, &place, &changed);
 		qcow2_map_put(&place);
-		qcow2_cow_entries_changed(l);
+		qcow2_send_entries_changed(l);
 	}
 	/* A commit that begins later than this says has them. */
 	smp_mb();
@@ -282,7 +283,7 @@ static int change_entries(struct qcow2_request *req, struct qcow2_place *place, 
 	}
 	punch_data(l, &u);
 	qcow2_alloc_free(&l->alloc, u.batch);
-	qcow2_cow_entries_changed(l);
+	qcow2_send_entries_changed(l);
 	return err ? qcow2_cow_bad_entry(l, round_down(req->off, l->h.cluster_size) +
 					 ((u64)i << l->h.cluster_bits), &fault) : 0;
 }
@@ -309,12 +310,12 @@ static int change_subclusters(struct qcow2_request *req, u64 *nr)
 	u32 from, to;
 	int err;
 
-	if (qcow2_cow_too_many_dirty(l))
+	if (qcow2_send_too_many_dirty(l))
 		return -EBUSY;
 	/* Whole clusters, since they may go. */
 	from = qcow2_is_mutant(PART_CLAIMED) ? first : 0;
 	to = qcow2_is_mutant(PART_CLAIMED) ? end : round_up(end, n);
-	if (!qcow2_cow_claim(req, &c, cluster * n + from, cluster * n + to - 1))
+	if (!qcow2_send_claim(req, &c, cluster * n + from, cluster * n + to - 1))
 		return QCOW2_PARKED;
 	err = qcow2_cow_hold(req, cluster, backed, &place);
 	if (!err) {
@@ -469,7 +470,7 @@ static void write_work(struct work_struct *work)
 	int err = serve(req);
 
 	if (err == -EAGAIN || err == -EBUSY)
-		err = qcow2_cow_park(req, err);
+		err = qcow2_send_park(req, err);
 	if (err < 0)
 		req->target->failed(req->target, err, req->off, 0);
 	if (err != QCOW2_PARKED)

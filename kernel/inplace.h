@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Writes to where the bytes are: a data cluster that nothing else refers to. No claim, no metadata;
+ * the generation, held from before the lookup until the file has answered, keeps the cluster.
+ */
+#ifndef _QCOW2_INPLACE_H
+#define _QCOW2_INPLACE_H
+
+#include "io.h"
+
+/**
+ * qcow2_inplace_lookup() - where is what the cursor is at, as a write sees it?
+ * @len: bytes wanted.  @ext: (out) see qcow2_map_lookup(); of a raw layer all bytes are there.
+ * Context: a worker, in its generation. Return: 0, or -EIO after a line in the log.
+ */
+int qcow2_inplace_lookup(struct qcow2_request *req, u64 len, struct qcow2_extent *ext);
+
+/**
+ * qcow2_inplace_write() - write an extent where it is
+ * @gen: of the lookup; given up. Context: a worker. Return: 0, QCOW2_PARKED or -EIO.
+ */
+int qcow2_inplace_write(struct qcow2_request *req, const struct qcow2_extent *ext, int gen);
+
+#endif /* _QCOW2_INPLACE_H */
