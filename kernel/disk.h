@@ -32,7 +32,7 @@ struct qcow2_disk {
 	void (*closed)(struct qcow2_disk *d);
 };
 
-/** qcow2_disk_set_groups() - what disks show in sysfs, before udev hears of them. While none exists. */
+/** qcow2_disk_set_groups() - what disks show in sysfs, from the start. Called while none exists. */
 void qcow2_disk_set_groups(const struct attribute_group **groups);
 
 /**

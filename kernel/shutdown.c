@@ -38,7 +38,7 @@ static void commit_one(struct qcow2_device *dev, struct qcow2_commit *c, unsigne
 
 	qcow2_commit_kick(c);
 	while (!is_done(c, begun) && time_before(jiffies, deadline))
-		msleep(5);
+		msleep(20);
 	if (!is_done(c, begun))
 		pr_warn("%s: what was written since the last flush is not durable: the file system below does not answer\n",
 			dev->name);

@@ -240,7 +240,7 @@ static ssize_t features_show(struct device *d, struct device_attribute *attr, ch
 }
 static DEVICE_ATTR_RO(features);
 
-/* --- the cache of table slices ----------------------------------------------------------------- */
+/* --- the cache of table slices --------------------------------------------------------------- */
 
 static ssize_t cache_size_show(struct device *d, struct device_attribute *attr, char *buf)
 {

@@ -72,8 +72,8 @@ TRACE_EVENT(qcow2_read,
 );
 
 /*
- * An extent of a write goes to the file: len bytes to host_off, for guest offset off. allocates: its
- * entries change when that is done; copies: not only the guest's own pages are written.
+ * An extent of a write goes to the file: len bytes to host_off, for guest offset off. allocates:
+ * its entries change when that is done; copies: not only the guest's own pages are written.
  */
 TRACE_EVENT(qcow2_write,
 	TP_PROTO(const char *name, u64 off, u64 len, u64 host_off, bool allocates, bool copies),

@@ -27,6 +27,13 @@ qemu-img create -q -f qcow2 -o cluster_size=32k,extended_l2=on,lazy_refcounts=on
 attach --cache-size 1M top.qcow2 || fail "an overlay is attached"
 documented=$(sed -nE 's,^(What:)?[[:space:]]+/sys/block/qcow<N>/qcow2/,,p' "$abi" | sort)
 check "each file is documented" diff <(echo "$documented") <(ls "$files")
+named_in_man() {
+	local file
+	for file in $documented; do
+		grep -qE "^\\.IR? .*\\b$file\\b" "$test_top/userspace/packaging/man/qcow2blk.4" || { echo "$file"; return 1; }
+	done
+}
+check "and in qcow2blk(4)" named_in_man
 is image "$PWD/top.qcow2"
 is image_name top.qcow2
 is name ''
