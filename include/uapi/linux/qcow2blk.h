@@ -49,9 +49,9 @@
  * @QCOW2BLK_CMD_ATTACH: make a device of a chain. In: QCOW2BLK_A_LAYERS or
  *	QCOW2BLK_A_PARENT, QCOW2BLK_A_SNAPSHOT, QCOW2BLK_A_INDEX, QCOW2BLK_A_FLAGS,
  *	QCOW2BLK_A_DIRECT_IO, QCOW2BLK_A_CACHE_SIZE, QCOW2BLK_A_NAME. Answer:
- *	QCOW2BLK_CMD_ATTACH with QCOW2BLK_A_INDEX and QCOW2BLK_A_SIZE. When it arrives the disk exists; partitions are not
- *	scanned yet: unless QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for
- *	that with BLKRRPART.
+ *	QCOW2BLK_CMD_ATTACH with QCOW2BLK_A_INDEX and QCOW2BLK_A_SIZE. When it
+ *	arrives the disk exists; partitions are not scanned yet: unless
+ *	QCOW2BLK_F_NO_PARTSCAN was given, the caller asks for that with BLKRRPART.
  *	Errors: EEXIST index or name in use, EINVAL a bad image or attribute,
  *	EOPNOTSUPP a feature that is not supported, EBUSY an image that
  *	nests too deep, EBADF/EIO the file, ENOKEY an encrypted image without a key.
