@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "command.h"
 #include "device.h"
+#include "nl_events.h"
 #include "node.h"
 #include "progress.h"
 #include "users.h"
@@ -91,16 +92,21 @@ static int detach_one(const struct qcow2_devices *devices, int index, const stru
 	struct qcow2_progress_watch watch;
 	char path[QCOW2_NODE_NAME_LEN];
 	bool was_lazy = is_lazy(devices, index);
+	struct qcow2_nl_events *events = NULL;
 	int ret, error;
 
+	if (was_lazy && qcow2_nl_events_open(&events, devices->nl, err))
+		return err->code;
 	qcow2_node_find_traces(index, &traces);
 	qcow2_progress_watch(&watch, qcow2_node_path(index, path),
 			     d->wait ? "waiting until nobody uses it" : "detaching");
 	do {
 		ret = qcow2_nl_detach(devices->nl, index, d->flags, &error, err);
-		/* It was to go lazily, and has gone. */
-		if (error == ENODEV && was_lazy)
+		/* It was to go lazily, and has gone, or goes. */
+		if (error == ENODEV && was_lazy) {
+			qcow2_nl_events_detached(events, index, PATIENCE);
 			ret = 0;
+		}
 	} while (error == EBUSY && wait_on(devices, index, d, end));
 	qcow2_progress_unwatch(&watch);
 
@@ -109,6 +115,7 @@ static int detach_one(const struct qcow2_devices *devices, int index, const stru
 	else
 		ret = explain(index, error, err);
 	qcow2_node_free_traces(&traces);
+	qcow2_nl_events_close(events);
 	return ret;
 }
 

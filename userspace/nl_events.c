@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "nl_events.h"
+#include "node.h"
 
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/genetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#define SECOND	1000000ULL
 
 /* The group in which generic netlink tells of families that come and go: its number is fixed. */
 #define FAMILIES	GENL_ID_CTRL
@@ -136,9 +141,40 @@ int qcow2_nl_events_next(struct qcow2_nl_events *events, struct qcow2_nl_event *
 			*event = (struct qcow2_nl_event) { .type = QCOW2_NL_EVENT_LOST };
 			return 0;
 		}
+		if (len < 0 && errno == EAGAIN) {
+			*event = (struct qcow2_nl_event) { .type = QCOW2_NL_EVENT_NONE };
+			return 0;
+		}
 		if (len < 0 && errno != EINTR)
 			return qcow2_error_set(err, QCOW2_EXIT_FAILED, NULL,
 					       "cannot listen to events any longer: %s",
 					       strerror(errno));
 	}
+}
+
+/* Have qcow2_nl_events_next() return after @usec. */
+static bool set_patience(const struct qcow2_nl_events *events, uint64_t usec)
+{
+	struct timeval tv = { .tv_sec = usec / SECOND, .tv_usec = usec % SECOND };
+
+	return !setsockopt(mnl_socket_get_fd(events->socket), SOL_SOCKET, SO_RCVTIMEO, &tv,
+			   sizeof(tv));
+}
+
+uint32_t qcow2_nl_events_detached(struct qcow2_nl_events *events, int index, uint64_t usec)
+{
+	uint64_t now = qcow2_node_now(), end = now + usec;
+	struct qcow2_nl_event event;
+	struct qcow2_error ignored;
+
+	for (; events && now < end; now = qcow2_node_now()) {
+		if (!set_patience(events, end - now) ||
+		    qcow2_nl_events_next(events, &event, &ignored) ||
+		    event.type == QCOW2_NL_EVENT_GONE || event.type == QCOW2_NL_EVENT_LOST)
+			break;
+		if ((event.type == QCOW2BLK_EVENT_DETACHED ||
+		     event.type == QCOW2BLK_EVENT_KEPT) && event.index == (uint32_t)index)
+			return event.type;
+	}
+	return QCOW2_NL_EVENT_NONE;
 }

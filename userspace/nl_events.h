@@ -10,6 +10,7 @@ struct qcow2_nl_events;
 /* Beside enum qcow2blk_event. */
 #define QCOW2_NL_EVENT_LOST	1000	/* too many came at once: some are not told of */
 #define QCOW2_NL_EVENT_GONE	1001	/* the module was unloaded: there will be no more */
+#define QCOW2_NL_EVENT_NONE	1002	/* none came in the time that was given */
 
 /**
  * struct qcow2_nl_event - something that has happened
@@ -53,5 +54,17 @@ void qcow2_nl_events_close(struct qcow2_nl_events *events);
  */
 int qcow2_nl_events_next(struct qcow2_nl_events *events, struct qcow2_nl_event *event,
 			 struct qcow2_error *err);
+
+/**
+ * qcow2_nl_events_detached() - wait until a device is gone and its files are closed
+ * @events: who has listened since before it could go; NULL: nobody, there is no wait.
+ * @index: the device.
+ * @usec: how long, microseconds.
+ *
+ * A device leaves the kernel's list before its files are closed; this event comes after that.
+ *
+ * Return: enum qcow2blk_event, DETACHED or KEPT, or QCOW2_NL_EVENT_NONE where it cannot be told.
+ */
+uint32_t qcow2_nl_events_detached(struct qcow2_nl_events *events, int index, uint64_t usec);
 
 #endif /* QCOW2CTL_NL_EVENTS_H */

@@ -199,6 +199,7 @@ static bool may_share(const struct qcow2_nl_device *device, const struct request
 static int open_shared(const struct request *r, int *index)
 {
 	char path[QCOW2_NODE_NAME_LEN];
+	struct qcow2_nl_events *events;
 	struct qcow2_devices devices;
 	struct qcow2_error ignored;
 	struct stat st;
@@ -207,6 +208,7 @@ static int open_shared(const struct request *r, int *index)
 
 	if (r->own || stat(r->image, &st))
 		return -1;
+	events = mount_listen();
 	if (qcow2_devices_read(&devices, &ignored))
 		devices.count = 0;
 	for (i = 0; i < devices.count && fd < 0; i++) {
@@ -215,9 +217,10 @@ static int open_shared(const struct request *r, int *index)
 		*index = devices.list[i].index;
 		fd = open(qcow2_node_path(*index, path), O_RDONLY | O_CLOEXEC);
 		/* It goes just now. */
-		if (fd < 0)
-			qcow2_node_wait_gone(*index, &(struct qcow2_node_traces){ });
+		if (fd < 0 && errno == ENXIO)
+			mount_wait_gone(events, *index);
 	}
+	qcow2_nl_events_close(events);
 	qcow2_devices_free(&devices);
 	return fd;
 }
@@ -318,6 +321,7 @@ static int mount_device(struct request *r, int index)
 
 static int mount_image(struct request *r)
 {
+	struct qcow2_nl_events *events = NULL;
 	int lock, fd, index, status;
 
 	lock = lock_image(r->image);
@@ -326,9 +330,12 @@ static int mount_image(struct request *r)
 		status = MOUNT_EXIT_FAIL;
 	} else {
 		status = mount_device(r, index);
+		if (status && mount_is_lazy(index))
+			events = mount_listen();
 		close(fd);
-		if (status)
-			mount_wait_gone(index);
+		if (events)
+			mount_wait_gone(events, index);
+		qcow2_nl_events_close(events);
 	}
 	if (lock >= 0)
 		close(lock);

@@ -4,6 +4,7 @@
 #define MOUNT_QCOW2_H
 
 #include "../error.h"
+#include "../nl_events.h"
 
 #include <stdint.h>
 
@@ -58,12 +59,20 @@ bool mount_is_mounted(int index, const char *dir, unsigned long part);
 bool mount_is_lazy(int index);
 
 /**
- * mount_wait_gone() - wait for a device that is to go lazily
+ * mount_listen() - hear of devices that go, from now on
+ *
+ * Return: for mount_wait_gone(), to be given to qcow2_nl_events_close(); NULL where it cannot be.
+ */
+struct qcow2_nl_events *mount_listen(void);
+
+/**
+ * mount_wait_gone() - wait until a device that is to go lazily is gone, and its image free
+ * @events: who has listened since before it could go, or NULL: no wait.
  * @index: the device.
  *
  * Not for one that is mounted somewhere else, and ten seconds at most for one that somebody has
  * open. Return: false where it stays for good, since not all of it could be made durable.
  */
-bool mount_wait_gone(int index);
+bool mount_wait_gone(struct qcow2_nl_events *events, int index);
 
 #endif /* MOUNT_QCOW2_H */

@@ -104,40 +104,47 @@ bool mount_is_mounted(int index, const char *dir, unsigned long part)
 	return found;
 }
 
-/* Is it there, and if so, is it to go? */
-static bool is_there(int index, bool *lazy)
+bool mount_is_lazy(int index)
 {
 	const struct qcow2_nl_device *device = NULL;
 	struct qcow2_devices devices;
 	struct qcow2_error ignored;
+	bool lazy;
 
 	if (!qcow2_devices_read(&devices, &ignored))
 		device = qcow2_devices_by_index(&devices, index);
-	*lazy = device && device->flags & QCOW2BLK_F_LAZY;
+	lazy = device && device->flags & QCOW2BLK_F_LAZY;
 	qcow2_devices_free(&devices);
-	return device;
-}
-
-bool mount_is_lazy(int index)
-{
-	bool lazy;
-
-	is_there(index, &lazy);
 	return lazy;
 }
 
-bool mount_wait_gone(int index)
+struct qcow2_nl_events *mount_listen(void)
+{
+	struct qcow2_nl_events *events = NULL;
+	struct qcow2_error ignored;
+	struct qcow2_nl *nl;
+
+	if (!qcow2_nl_open(&nl, &ignored) && nl &&
+	    qcow2_nl_events_open(&events, nl, &ignored)) {
+		qcow2_nl_events_close(events);
+		events = NULL;
+	}
+	qcow2_nl_close(nl);
+	return events;
+}
+
+bool mount_wait_gone(struct qcow2_nl_events *events, int index)
 {
 	uint64_t end = qcow2_node_now() + 10 * SECOND;
+	uint32_t what = QCOW2_NL_EVENT_NONE;
 	struct qcow2_node_traces traces;
-	bool lazy, there;
 
 	qcow2_node_find_traces(index, &traces);
-	while ((there = is_there(index, &lazy)) && lazy && !mount_is_mounted(index, NULL, 0))
-		if (!qcow2_node_nap(end))
-			break;
-	if (!there)
+	while (what == QCOW2_NL_EVENT_NONE && !mount_is_mounted(index, NULL, 0) &&
+	       qcow2_node_now() < end)
+		what = qcow2_nl_events_detached(events, index, SECOND / 10);
+	if (what == QCOW2BLK_EVENT_DETACHED)
 		qcow2_node_wait_gone(index, &traces);
 	qcow2_node_free_traces(&traces);
-	return !there || lazy;
+	return what != QCOW2BLK_EVENT_KEPT;
 }

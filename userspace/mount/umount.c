@@ -56,7 +56,8 @@ int umount_main(int argc, char **argv)
 	struct libmnt_context *cxt = mnt_new_context();
 	char path[QCOW2_NODE_NAME_LEN];
 	int opt, status, index = -1;
-	bool wait = true;
+	struct qcow2_nl_events *events = NULL;
+	bool wait = true, kept;
 	struct stat st;
 
 	if (!cxt)
@@ -68,12 +69,14 @@ int umount_main(int argc, char **argv)
 		fprintf(stderr, "Usage: umount.qcow2 DIRECTORY [-flnrv]; umount(8) runs it\n");
 		return MOUNT_EXIT_USAGE;
 	}
-	if (stat(argv[optind], &st) || !qcow2_node_is_on(st.st_dev, &index) ||
-	    !mount_is_lazy(index))
-		wait = false;
+	if (wait && !stat(argv[optind], &st) && qcow2_node_is_on(st.st_dev, &index) &&
+	    mount_is_lazy(index))
+		events = mount_listen();
 	status = unmount(cxt, argv[optind]);
 	mnt_free_context(cxt);
-	if (status || !wait || mount_wait_gone(index))
+	kept = !status && events && !mount_wait_gone(events, index);
+	qcow2_nl_events_close(events);
+	if (!kept)
 		return status;
 	fprintf(stderr,
 		"umount.qcow2: %s: unmounted, but %s stays: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then qcow2ctl detach --force\n",
