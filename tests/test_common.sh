@@ -74,6 +74,18 @@ need() {	# TOOL...
 	done
 }
 
+# For mount -t qcow2, in $test_dir: mount(8) looks for helpers in /sbin, which is read-only in VMs.
+have_mount_helpers() {
+	local helper
+	[ ! -e /sbin/mount.qcow2 ] || return 0
+	[ -d /run/root/usr/sbin ] || skip_all "mount.qcow2 is not installed"
+	mkdir sbin && cp -as /run/root/usr/sbin/. sbin/
+	for helper in mount.qcow2 umount.qcow2; do
+		ln -s "$test_top/build/userspace/mount.qcow2" sbin/$helper
+	done
+	mount --bind sbin /usr/sbin && at_exit umount /usr/sbin
+}
+
 # Undo things at the end, last first, whatever happened.
 at_exit() { test_undo+=("$*"); }
 

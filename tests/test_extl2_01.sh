@@ -25,8 +25,8 @@ entries() { od -An -v -tx8 --endian=big -w16 -j $((4 * cluster)) -N $((9 * 16)) 
 
 overlay top.qcow2
 dev=$(qcow2ctl attach top.qcow2)
-check "subclusters are what is discarded, and what I/O had better be of" \
-	test "$(queue discard_granularity) $(queue optimal_io_size)" = "$sub $sub"
+check "subclusters are what is discarded, and what I/O had better be of at least" \
+	test "$(queue discard_granularity) $(queue minimum_io_size)" = "$sub $sub"
 
 cp base.raw want.raw
 whole_subclusters() {

@@ -10,15 +10,7 @@ need qemu-img sfdisk mkfs.ext4 mount findmnt jq
 at_exit qcow2ctl detach --all
 
 cd "$test_dir" || exit 1
-# mount(8) looks for helpers in /sbin, which is read-only here.
-if ! mount.qcow2 --help 2>/dev/null && [ ! -e /sbin/mount.qcow2 ]; then
-	[ -d /run/root/usr/sbin ] || skip_all "mount.qcow2 is not installed"
-	mkdir sbin && cp -as /run/root/usr/sbin/. sbin/
-	for helper in mount.qcow2 umount.qcow2; do
-		ln -s "$test_top/build/userspace/mount.qcow2" sbin/$helper
-	done
-	mount --bind sbin /usr/sbin && at_exit umount /usr/sbin
-fi
+have_mount_helpers
 echo 1 >/sys/kernel/rcu_expedited && at_exit 'echo 0 >/sys/kernel/rcu_expedited'
 
 truncate -s 24M raw
