@@ -94,6 +94,12 @@ bool qcow2_fence_wait(struct qcow2_claims *claims, struct qcow2_claim_waiter *w)
 bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
 		      struct qcow2_claim_waiter *w);
 
+/** qcow2_fence_is_up() - in one's generation: must who writes in place ask? Context: any. */
+static inline bool qcow2_fence_is_up(const struct qcow2_claims *claims)
+{
+	return READ_ONCE(claims->fence);
+}
+
 /** qcow2_fence_end() - everybody may go on. Context: any. */
 void qcow2_fence_end(struct qcow2_claims *claims);
 

@@ -62,6 +62,17 @@
 	static void name(struct gendisk *(disk), fmode_t mode)
 #endif
 
+/*
+ * How iomap ends a direct write to bytes that are there: in the context in which the device
+ * answers, or in a worker, for each write, which then preempts who would submit the next one: many
+ * are better submitted by a worker there. Seen on 7.3; the other way on 6.1 and 6.12.
+ */
+#ifdef QCOW2_HAVE_WRITES_THAT_END_AT_ONCE
+#define QCOW2_WRITES_END_AT_ONCE	true
+#else
+#define QCOW2_WRITES_END_AT_ONCE	false
+#endif
+
 /**
  * struct qcow2_disk_limits - the queue limits that a disk announces
  * @physical_block_size: bytes.

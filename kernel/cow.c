@@ -463,7 +463,7 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	struct qcow2_extent ext;
 	int err;
 
-	err = qcow2_inplace_lookup(req, *len, &ext);
+	err = qcow2_inplace_lookup(req, *len, true, &ext);
 	if (!err && ext.type == QCOW2_CLUSTER_NORMAL) {
 		if (l->crypt)
 			ext.len = min_t(u64, ext.len, qcow2_copies_room(req->target->copies));

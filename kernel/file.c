@@ -14,6 +14,7 @@
 #include <linux/stat.h>
 #include <linux/vmalloc.h>
 
+#include "compat.h"
 #include "file.h"
 #include "mutant.h"
 #include "trace.h"
@@ -77,10 +78,10 @@ static void find_alignment(struct qcow2_file *f)
 }
 
 /*
- * File systems whose direct reads with IOCB_NOWAIT were tried from any context.
- * The others are read by workers.
+ * File systems whose direct I/O with IOCB_NOWAIT was tried from any context.
+ * The others are left to workers.
  */
-static bool inline_reads_safe(const struct qcow2_file *f)
+static bool inline_safe(const struct qcow2_file *f)
 {
 	struct inode *inode = qcow2_file_inode(f);
 	struct block_device *bdev = qcow2_file_bdev(f->filp);
@@ -185,7 +186,9 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 		mempool_destroy(f->bounce);
 		return err;
 	}
-	f->inline_reads = inline_reads_safe(f);
+	f->inline_reads = inline_safe(f);
+	f->inline_writes = f->inline_reads &&
+			   (!qcow2_file_regular(f) || QCOW2_WRITES_END_AT_ONCE);
 	if (f->direct)
 		drop_page_cache(f);
 	take_page_cache(f);
@@ -555,12 +558,18 @@ bool qcow2_file_may_submit_write(const struct qcow2_file *f, const struct iov_it
  * A frozen file system takes no writes; what keeps it from freezing is held until
  * the write ends, in another task: lockdep is told that we have let go of it.
  */
-static void start_write(struct qcow2_file *f)
+static bool start_write(struct qcow2_file *f, bool nowait)
 {
+	struct super_block *sb = qcow2_file_inode(f)->i_sb;
+
 	if (!qcow2_file_regular(f))
-		return;
-	sb_start_write(qcow2_file_inode(f)->i_sb);
-	__sb_writers_release(qcow2_file_inode(f)->i_sb, SB_FREEZE_WRITE);
+		return true;
+	if (!nowait)
+		sb_start_write(sb);
+	else if (!sb_start_write_trylock(sb))
+		return false;
+	__sb_writers_release(sb, SB_FREEZE_WRITE);
+	return true;
 }
 
 void qcow2_file_end_write(struct qcow2_file *f)
@@ -571,21 +580,69 @@ void qcow2_file_end_write(struct qcow2_file *f)
 	sb_end_write(qcow2_file_inode(f)->i_sb);
 }
 
-void qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from,
-			     u64 off)
+/* A limit on the size of the task's files is not meant for ours. */
+bool qcow2_file_may_write_inline(const struct qcow2_file *f)
 {
-	const struct cred *old = override_creds(f->filp->f_cred);
-	ssize_t ret;
+	return f->inline_writes && !READ_ONCE(f->would_sleep) &&
+	       rlimit(RLIMIT_FSIZE) == RLIM_INFINITY;
+}
 
+/* Pages that somebody reads through the cache may be locked: 6.1 would wait for them. */
+static bool is_cached(const struct qcow2_file *f, u64 off, size_t len)
+{
+	struct address_space *mapping = f->filp->f_mapping;
+
+	return mapping->nrpages && filemap_range_has_page(mapping, off, off + len - 1);
+}
+
+static ssize_t write_async(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from, u64 off,
+			   int flags)
+{
 	iocb->ki_filp = f->filp;
 	iocb->ki_pos = off;
-	iocb->ki_flags = IOCB_WRITE | IOCB_DIRECT;
+	iocb->ki_flags = IOCB_WRITE | IOCB_DIRECT | flags;
 	iocb->private = NULL;
-	start_write(f);
-	ret = f->filp->f_op->write_iter(iocb, from);
-	revert_creds(old);
+	return f->filp->f_op->write_iter(iocb, from);
+}
+
+/*
+ * What sleeps is, above all, the first write of a clock tick, which sets the file's modification
+ * time. Who comes next would find the same: he does not try until a worker was there.
+ */
+static bool submit_nowait(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from, u64 off)
+{
+	ssize_t ret;
+
+	if (is_cached(f, off, iov_iter_count(from)) || !start_write(f, true))
+		return false;
+	ret = write_async(f, iocb, from, off, IOCB_NOWAIT);
+	if (ret == -EAGAIN) {
+		WRITE_ONCE(f->would_sleep, true);
+		qcow2_file_end_write(f);
+		return false;
+	}
 	if (ret != -EIOCBQUEUED)
 		iocb->ki_complete(iocb, ret);
+	return true;
+}
+
+bool qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from,
+			     u64 off, bool nowait)
+{
+	const struct cred *old;
+	ssize_t ret;
+
+	/* What may be written without waiting asks nobody's credentials. */
+	if (nowait)
+		return submit_nowait(f, iocb, from, off);
+	start_write(f, false);
+	old = override_creds(f->filp->f_cred);
+	ret = write_async(f, iocb, from, off, 0);
+	revert_creds(old);
+	WRITE_ONCE(f->would_sleep, false);
+	if (ret != -EIOCBQUEUED)
+		iocb->ki_complete(iocb, ret);
+	return true;
 }
 
 int qcow2_file_sync(struct qcow2_file *f)

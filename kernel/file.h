@@ -31,6 +31,7 @@
  *	holds it waits for this file only, which may lie on another device of ours.
  * @opened_size: bytes in the file when it was opened.
  * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
+ * @inline_writes: likewise qcow2_file_submit_write(), and it pays.
  * @writable: it may be written.
  * @can_grow: fallocate() reserves space; false once it was refused.
  * @can_punch: likewise for holes.  @can_zero: likewise for zeroing a range.
@@ -40,8 +41,9 @@
  * @sync_lock: one fsync at a time: its error is told to one caller only.
  * @sync_failed: an fsync has failed; set under @sync_lock, for good.
  * @fsyncs: how many there were.  @fsync_nsec: what they took. Under @sync_lock.
+ * @would_sleep: a write with @nowait had to be left to a worker, which has not yet been there.
  *
- * Constant between open and close, but for the last five and @can_*.
+ * Constant between open and close, but for the last six and @can_*.
  */
 struct qcow2_file {
 	struct file *filp;
@@ -51,16 +53,18 @@ struct qcow2_file {
 	mempool_t *bounce;
 	bool direct;
 	bool inline_reads;
+	bool inline_writes;
 	bool writable;
 	bool can_grow;
 	bool can_punch;
 	bool can_zero;
 	gfp_t gfp;
 	struct rw_semaphore rmw;
-	struct mutex sync_lock;		/* protects what follows */
+	struct mutex sync_lock;		/* protects the next three */
 	bool sync_failed;
 	u64 fsyncs;
 	u64 fsync_nsec;
+	bool would_sleep;
 };
 
 /**
@@ -184,17 +188,25 @@ bool qcow2_file_may_submit_write(const struct qcow2_file *f, const struct iov_it
 				 u64 off);
 
 /**
+ * qcow2_file_may_write_inline() - may the running task write with @nowait?
+ * Context: process. Return: false: a worker has to.
+ */
+bool qcow2_file_may_write_inline(const struct qcow2_file *f);
+
+/**
  * qcow2_file_submit_write() - start a write that qcow2_file_may_submit_write()
  * @iocb: @iocb->ki_complete and ki_ioprio are set by the caller; must live until
  *	ki_complete was called and this function has returned, likewise the memory
  *	behind @from.
+ * @nowait: see qcow2_file_submit_read(); where qcow2_file_may_write_inline().
  *
  * The result, bytes or errno, always comes by ki_complete, from any context, also
  * before return; it calls qcow2_file_end_write() first.
- * Context: a worker; may sleep for locks of the file system, or while that is frozen.
+ * Context: without @nowait a worker; may sleep for locks of the file system, or while that is
+ * frozen. Return: false, only with @nowait: it would have slept; nothing was done.
  */
-void qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from,
-			     u64 off);
+bool qcow2_file_submit_write(struct qcow2_file *f, struct kiocb *iocb, struct iov_iter *from,
+			     u64 off, bool nowait);
 void qcow2_file_end_write(struct qcow2_file *f);
 
 /**

@@ -5,7 +5,8 @@
 #include "send.h"
 
 /* Raw: the bytes are where they are. */
-int qcow2_inplace_lookup(struct qcow2_request *req, u64 len, struct qcow2_extent *ext)
+int qcow2_inplace_lookup(struct qcow2_request *req, u64 len, bool may_sleep,
+			 struct qcow2_extent *ext)
 {
 	struct qcow2_layer *l = qcow2_request_top(req);
 	struct qcow2_fault fault;
@@ -18,8 +19,8 @@ int qcow2_inplace_lookup(struct qcow2_request *req, u64 len, struct qcow2_extent
 		ext->len = len;
 		return 0;
 	}
-	err = qcow2_map_lookup(&l->map, req->off, len, true, true, ext, &fault);
-	return err ? qcow2_lookup_failed(l, req->off, err, &fault) : 0;
+	err = qcow2_map_lookup(&l->map, req->off, len, may_sleep, true, ext, &fault);
+	return err && may_sleep ? qcow2_lookup_failed(l, req->off, err, &fault) : err;
 }
 
 /* What a part writes, where. */
@@ -61,4 +62,35 @@ int qcow2_inplace_write(struct qcow2_request *req, const struct qcow2_extent *ex
 	p->gen = gen;
 	qcow2_send(p);
 	return 0;
+}
+
+/* Would a worker write the extent in place, as it is, and with nothing to complain about? */
+static bool is_simple(struct qcow2_layer *l, const struct qcow2_extent *ext)
+{
+	return ext->type == QCOW2_CLUSTER_NORMAL && !qcow2_fence_is_up(&l->claims) &&
+	       ext->host_off + ext->len <= qcow2_file_size(l->data) &&
+	       !qcow2_send_is_metadata(l, ext->host_off, ext->len);
+}
+
+int qcow2_inplace_write_inline(struct qcow2_request *req)
+{
+	struct qcow2_layer *l = qcow2_request_top(req);
+	struct qcow2_part *p = qcow2_part_get(req);
+	struct qcow2_extent ext;
+
+	if (!p)
+		return -EAGAIN;
+	p->allocates = false;
+	p->copy = NULL;
+	p->gen = qcow2_layer_enter(l);
+	if (!qcow2_inplace_lookup(req, req->iter.bi_size, false, &ext) && is_simple(l, &ext)) {
+		fill_in_place(p, &ext);
+		if (qcow2_send_inline(p)) {
+			qcow2_request_advance(req, ext.len);
+			return 0;
+		}
+	}
+	qcow2_layer_leave(l, p->gen);
+	qcow2_part_unget(p);
+	return -EAGAIN;
 }

@@ -173,7 +173,8 @@ static void write_complete(struct kiocb *iocb, long ret)
 	qcow2_file_end_write(qcow2_request_top(p->req)->data);
 	if (ret == p->bytes) {
 		write_done(p, 0);
-	} else if (ret >= 0 || ret == -EAGAIN || ret == -ENOMEM) {
+	} else if (ret >= 0 || ret == -EAGAIN || ret == -ENOMEM ||
+		   (ret == -EOPNOTSUPP && iocb->ki_flags & IOCB_NOWAIT)) {
 		INIT_WORK(&p->work, write_again);
 		queue_work(p->req->target->part_wq, &p->work);
 	} else {
@@ -203,9 +204,30 @@ void qcow2_send(struct qcow2_part *p)
 	source_iter(p, &from);
 	p->iocb.ki_complete = write_complete;
 	if (qcow2_file_may_submit_write(f, &from, p->ext.host_off))
-		qcow2_file_submit_write(f, &p->iocb, &from, p->ext.host_off);
+		qcow2_file_submit_write(f, &p->iocb, &from, p->ext.host_off, false);
 	else
 		write_now(p);
+}
+
+bool qcow2_send_inline(struct qcow2_part *p)
+{
+	struct qcow2_layer *l = qcow2_request_top(p->req);
+	struct iov_iter from;
+
+	qcow2_part_iter(p, ITER_SOURCE, &from);
+	if (qcow2_commit_stopped(&l->commit) ||
+	    !qcow2_file_may_submit_write(l->data, &from, p->ext.host_off))
+		return false;
+	p->iocb.ki_complete = write_complete;
+	p->iocb.ki_ioprio = p->req->ioprio;
+	trace_qcow2_write(l->name, p->off, p->bytes, p->ext.host_off, false, false);
+	atomic_inc(&p->req->pending);
+	if (qcow2_file_submit_write(l->data, &p->iocb, &from, p->ext.host_off, true)) {
+		this_cpu_inc(p->req->target->stats->file_writes);
+		return true;
+	}
+	atomic_dec(&p->req->pending);
+	return false;
 }
 
 /* --- what is sent ----------------------------------------------------------------------- */
@@ -224,12 +246,17 @@ struct qcow2_part *qcow2_send_part(struct qcow2_request *req)
 	return p;
 }
 
-/* May these bytes of the file be written? A broken entry can point anywhere. */
+bool qcow2_send_is_metadata(struct qcow2_layer *l, u64 host_off, u64 len)
+{
+	return l->format == QCOW2BLK_FORMAT_QCOW2 && !qcow2_layer_has_data_file(l) &&
+	       qcow2_overlap_hit(&l->overlap, host_off, len);
+}
+
 int qcow2_send_check(struct qcow2_layer *l, u64 off, u64 host_off, u64 len)
 {
 	if (l->format == QCOW2BLK_FORMAT_RAW)
 		return 0;
-	if (!qcow2_layer_has_data_file(l) && qcow2_overlap_hit(&l->overlap, host_off, len)) {
+	if (qcow2_send_is_metadata(l, host_off, len)) {
 		qcow2_layer_corrupt(l, host_off, "is mapped to the disk, but holds metadata");
 		return -EIO;
 	}

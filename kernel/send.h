@@ -36,6 +36,9 @@ struct qcow2_part *qcow2_send_part(struct qcow2_request *req);
  */
 int qcow2_send_check(struct qcow2_layer *l, u64 off, u64 host_off, u64 len);
 
+/** qcow2_send_is_metadata() - are there metadata among these bytes of the file? Context: any. */
+bool qcow2_send_is_metadata(struct qcow2_layer *l, u64 host_off, u64 len);
+
 /** qcow2_send_copy_guest() - the guest's bytes, or the zeros that it wants, in memory of ours */
 void qcow2_send_copy_guest(const struct qcow2_part *p, void *to, u32 len);
 
@@ -48,5 +51,12 @@ int qcow2_send_finish_copy(struct qcow2_part *p, u64 off);
 
 /** qcow2_send() - send a part that is all filled in. Context: a worker. */
 void qcow2_send(struct qcow2_part *p);
+
+/**
+ * qcow2_send_inline() - send a part of guest memory, if that takes no wait
+ * Context: process, any task, under qcow2_file_enter(), where qcow2_file_may_write_inline().
+ * Return: false: nothing was done.
+ */
+bool qcow2_send_inline(struct qcow2_part *p);
 
 #endif /* _QCOW2_SEND_H */

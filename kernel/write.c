@@ -5,6 +5,7 @@
 
 #include "charge.h"
 #include "cow.h"
+#include "inplace.h"
 #include "mutant.h"
 #include "send.h"
 #include "write.h"
@@ -479,6 +480,27 @@ static void write_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 }
 
+/*
+ * Most writes go to clusters that are there already: the task that has come with one sends it. Not
+ * the first of all, and not where there is more to do: see serve().
+ */
+static int write_inline(struct qcow2_request *req)
+{
+	const struct qcow2_layer *l = qcow2_request_top(req);
+	struct qcow2_file_context context;
+	int err = 0;
+
+	if (READ_ONCE(l->untouched) || l->crypt || has_raw_data(l) ||
+	    !qcow2_file_may_write_inline(l->data) || !qcow2_file_may_enter() ||
+	    qcow2_charge_misplaced(req->charged))
+		return -EAGAIN;
+	qcow2_file_enter(&context);
+	while (req->bio && !err)
+		err = qcow2_inplace_write_inline(req);
+	qcow2_file_leave(&context);
+	return err;
+}
+
 void qcow2_request_write(struct qcow2_request *req, enum qcow2_write_op op, struct bio *bio,
 			 u64 off, u64 len, u16 ioprio)
 {
@@ -492,5 +514,10 @@ void qcow2_request_write(struct qcow2_request *req, enum qcow2_write_op op, stru
 	}
 	qcow2_bitmaps_mark(&qcow2_request_top(req)->bitmaps, off, len);
 	INIT_WORK(&req->work, write_work);
-	queue_work(req->target->wq, &req->work);
+	if (op != QCOW2_WRITE || write_inline(req)) {
+		queue_work(req->target->wq, &req->work);
+		return;
+	}
+	this_cpu_inc(req->target->stats->served_inline);
+	qcow2_request_put(req, 0);
 }

@@ -11,7 +11,8 @@
  * An entry is never published before its data was written: so whatever a commit
  * freezes has its data in the file. Nothing here flushes; see commit.h.
  *
- * All of it runs in workers of the device. A request that must wait for a claim, for
+ * What goes in place, and asks for no wait, is sent by the task that submits the request;
+ * all the rest runs in workers of the device. A request that must wait for a claim, for
  * space or for a buffer is parked, and goes on from where it was when woken; it
  * holds no claim then.
  */

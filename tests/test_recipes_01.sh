@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The recipes of userspace/README: their commands are run as they stand there.
-# kernels: uml uml-debug 6.1
+# kernels: uml 6.12 7.2
 # timeout: 180
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-system-x86_64 mkfs.ext4 sfdisk rsync lvm

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Images on NFS and on btrfs: written, flushed, locked; a server that goes away for a while.
-# kernels: 6.1 6.12 7.2
+# kernels: 6.12 7.2
 # timeout: 180
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io mkfs.ext4 mkfs.btrfs losetup
