@@ -18,11 +18,11 @@ esac
 # Else detach does little but wait.
 echo 1 >/sys/kernel/rcu_expedited && at_exit 'echo 0 >/sys/kernel/rcu_expedited'
 
-# It is gone, and so is the lock on its image.
+# It goes by itself, some time later; the lock on its image goes last.
 gone() {	# DEVICE IMAGE
 	local i
 	for ((i = 0; i < 400; i++)); do
-		[ -e "/sys/block/${1#/dev/}" ] || break
+		[ ! -e "/sys/block/${1#/dev/}" ] && qemu-img check -q "$2" 2>/dev/null && break
 		sleep 0.05
 	done
 	[ ! -e "$1" ] && [ -z "$(qcow2ctl list)" ] && qemu-img check -q "$2"
