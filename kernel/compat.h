@@ -62,16 +62,16 @@
 	static void name(struct gendisk *(disk), fmode_t mode)
 #endif
 
-/*
- * How iomap ends a direct write to bytes that are there: in the context in which the device
- * answers, or in a worker, for each write, which then preempts who would submit the next one: many
- * are better submitted by a worker there. Seen on 7.3; the other way on 6.1 and 6.12.
- */
-#ifdef QCOW2_HAVE_WRITES_THAT_END_AT_ONCE
-#define QCOW2_WRITES_END_AT_ONCE	true
-#else
-#define QCOW2_WRITES_END_AT_ONCE	false
+/* Since 6.9 a plug may know what time it is, and a task that is scheduled looks for that there. */
+static inline void qcow2_plug_forget_time(struct blk_plug *plug)
+{
+#ifdef PF_BLOCK_TS
+	if (current->flags & PF_BLOCK_TS) {
+		plug->cur_ktime = 0;
+		current->flags &= ~PF_BLOCK_TS;
+	}
 #endif
+}
 
 /**
  * struct qcow2_disk_limits - the queue limits that a disk announces

@@ -88,9 +88,8 @@ static void show_layer(struct seq_file *m, struct qcow2_layer *l)
 {
 	bool qcow2 = l->format == QCOW2BLK_FORMAT_QCOW2;
 
-	seq_printf(m, " layer %u: %s%s%s%s\n", l->index, qcow2 ? "qcow2" : "raw",
-		   l->file.direct ? ", direct" : "", l->file.inline_reads ? ", inline reads" : "",
-		   l->file.inline_writes ? ", inline writes" : "");
+	seq_printf(m, " layer %u: %s%s%s\n", l->index, qcow2 ? "qcow2" : "raw",
+		   l->file.direct ? ", direct" : "", l->file.inline_io ? ", inline" : "");
 	if (qcow2)
 		show_cache(m, "L2 tables", &l->map.cache);
 	if (!l->writable || l->index)

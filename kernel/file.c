@@ -14,7 +14,6 @@
 #include <linux/stat.h>
 #include <linux/vmalloc.h>
 
-#include "compat.h"
 #include "file.h"
 #include "mutant.h"
 #include "trace.h"
@@ -81,7 +80,7 @@ static void find_alignment(struct qcow2_file *f)
  * File systems whose direct I/O with IOCB_NOWAIT was tried from any context.
  * The others are left to workers.
  */
-static bool inline_safe(const struct qcow2_file *f)
+static bool inline_io_safe(const struct qcow2_file *f)
 {
 	struct inode *inode = qcow2_file_inode(f);
 	struct block_device *bdev = qcow2_file_bdev(f->filp);
@@ -186,9 +185,7 @@ int qcow2_file_open(struct qcow2_file *f, struct file *filp, enum qcow2blk_direc
 		mempool_destroy(f->bounce);
 		return err;
 	}
-	f->inline_reads = inline_safe(f);
-	f->inline_writes = f->inline_reads &&
-			   (!qcow2_file_regular(f) || QCOW2_WRITES_END_AT_ONCE);
+	f->inline_io = inline_io_safe(f);
 	if (f->direct)
 		drop_page_cache(f);
 	take_page_cache(f);
@@ -583,7 +580,7 @@ void qcow2_file_end_write(struct qcow2_file *f)
 /* A limit on the size of the task's files is not meant for ours. */
 bool qcow2_file_may_write_inline(const struct qcow2_file *f)
 {
-	return f->inline_writes && !READ_ONCE(f->would_sleep) &&
+	return f->inline_io && !READ_ONCE(f->would_sleep) &&
 	       rlimit(RLIMIT_FSIZE) == RLIM_INFINITY;
 }
 

@@ -20,6 +20,8 @@
 #include <linux/uio.h>
 #include <uapi/linux/qcow2blk.h>
 
+#include "compat.h"
+
 /**
  * struct qcow2_file - an image file
  * @filp: the file, our reference.
@@ -30,8 +32,7 @@
  * @bounce: a page for pieces that need a copy. One for each file: who
  *	holds it waits for this file only, which may lie on another device of ours.
  * @opened_size: bytes in the file when it was opened.
- * @inline_reads: qcow2_file_submit_read() may be called with @nowait, from any task.
- * @inline_writes: likewise qcow2_file_submit_write(), and it pays.
+ * @inline_io: what is submitted may be with @nowait, from any task.
  * @writable: it may be written.
  * @can_grow: fallocate() reserves space; false once it was refused.
  * @can_punch: likewise for holes.  @can_zero: likewise for zeroing a range.
@@ -52,8 +53,7 @@ struct qcow2_file {
 	u64 opened_size;
 	mempool_t *bounce;
 	bool direct;
-	bool inline_reads;
-	bool inline_writes;
+	bool inline_io;
 	bool writable;
 	bool can_grow;
 	bool can_punch;
@@ -157,7 +157,7 @@ ssize_t qcow2_file_read_iter(const struct qcow2_file *f, struct iov_iter *to, u6
  *	memory qcow2_file_memory_fits().
  * @off: host offset, bytes.
  * @nowait: do not sleep for locks, maps or memory: -EAGAIN is the answer then. Only
- *	where @f->inline_reads is set. Any task may do it, under qcow2_file_enter().
+ *	where @f->inline_io is set. Any task may do it, under qcow2_file_enter().
  *
  * The result, bytes or errno, always comes by ki_complete, also before return.
  * Context: process; without @nowait it may sleep.
@@ -268,7 +268,6 @@ struct qcow2_file_context {
 	void *journal_info;
 	struct bio_list *bio_list;
 	struct blk_plug *outer_plug;
-	struct blk_plug plug;
 	unsigned int noio;
 };
 
@@ -290,7 +289,9 @@ static inline bool qcow2_file_may_enter(void)
  *
  * The task may be anybody: in a transaction of another file system, in reclaim,
  * inside submit_bio(), flushing a plug. The file below must see none of it: requests of
- * the device below do not belong into the plug that ours come from. Context: process.
+ * the device below do not belong into the plug that ours come from. Nor are they put into
+ * one of ours: the file's own plug is done before it looks whether the device has answered
+ * already, so that it ends the I/O itself, not by a worker. Context: process.
  */
 static inline void qcow2_file_enter(struct qcow2_file_context *c)
 {
@@ -300,11 +301,8 @@ static inline void qcow2_file_enter(struct qcow2_file_context *c)
 	current->bio_list = NULL;
 	c->outer_plug = current->plug;
 	if (c->outer_plug) {
-		/* A task that was in a plug must be in one whenever it is scheduled. */
-		preempt_disable();
+		qcow2_plug_forget_time(c->outer_plug);
 		current->plug = NULL;
-		blk_start_plug(&c->plug);
-		preempt_enable();
 	}
 	c->noio = memalloc_noio_save();
 }
@@ -313,10 +311,7 @@ static inline void qcow2_file_enter(struct qcow2_file_context *c)
 static inline void qcow2_file_leave(struct qcow2_file_context *c)
 {
 	memalloc_noio_restore(c->noio);
-	if (c->outer_plug) {
-		blk_finish_plug(&c->plug);
-		current->plug = c->outer_plug;
-	}
+	current->plug = c->outer_plug;
 	current->bio_list = c->bio_list;
 	current->journal_info = c->journal_info;
 }

@@ -336,7 +336,7 @@ static bool may_submit(const struct qcow2_part *p, const struct iov_iter *to, bo
 	const struct qcow2_file *f = p->ext.layer->data;
 
 	return p->ext.type == QCOW2_CLUSTER_NORMAL && f->direct &&
-	       (may_sleep || f->inline_reads) &&
+	       (may_sleep || f->inline_io) &&
 	       qcow2_file_aligned(f, p->ext.host_off, p->ext.len) &&
 	       qcow2_file_memory_fits(f, to);
 }
