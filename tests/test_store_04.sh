@@ -57,7 +57,8 @@ fi
 
 # File systems are read-only from here on, the store under who writes.
 device=$(qcow2ctl attach --no-partscan store/image)
-(while dd if=/dev/urandom of="$device" bs=64k count=100 oflag=direct; do :; done) 2>/dev/null &
+# With pauses: to become read-only a file system waits until its journal is clean.
+(while dd if=/dev/urandom of="$device" bs=64k count=100 oflag=direct; do sleep 0.1; done) 2>/dev/null &
 writer=$!
 sleep 0.5
 # It gives up where the file system is just being written.
@@ -66,7 +67,8 @@ for ((i = 0; i < 100; i++)); do
 	grep -q "^$loop .* ro[, ]" /proc/mounts && break
 	sleep 0.1
 done
-check "the store has become read-only" grep -q "^$loop .* ro[, ]" /proc/mounts
+check "the store has become read-only" grep -q "^$loop .* ro[, ]" /proc/mounts ||
+	dmesg | tail -n 15 | sed 's/^/# /'
 soon sync "$device"
 kill $writer 2>/dev/null
 for _ in {1..300}; do
