@@ -58,12 +58,14 @@ static void add(struct search *s, enum qcow2_user_kind kind, const char *node, c
 
 /* --- mounts and swap ----------------------------------------------------------------------- */
 
+/* Nothing but nodes is looked at: the server of an image may be away, and who asks it then, waits. */
 static bool is_block(const char *path, dev_t dev)
 {
-	struct stat st;
+	struct statx st;
 
-	return path && path[0] == '/' && !stat(path, &st) && S_ISBLK(st.st_mode) &&
-	       st.st_rdev == dev;
+	return path && (!strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6)) &&
+	       !statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) &&
+	       S_ISBLK(st.stx_mode) && makedev(st.stx_rdev_major, st.stx_rdev_minor) == dev;
 }
 
 /* Of btrfs the number says nothing: it has one of its own, but the source is right. */
