@@ -58,7 +58,7 @@ static void add(struct search *s, enum qcow2_user_kind kind, const char *node, c
 
 /* --- mounts and swap ----------------------------------------------------------------------- */
 
-/* Nothing but nodes is looked at: the server of an image may be away, and who asks it then, waits. */
+/* Only nodes are looked at: the server of an image may be away, and who asks it then, waits. */
 static bool is_block(const char *path, dev_t dev)
 {
 	struct statx st;
