@@ -112,8 +112,8 @@ static int state_show(struct seq_file *m, void *unused)
 
 	qcow2_devices_lock();
 	for (dev = qcow2_device_next(0); dev; dev = qcow2_device_next(dev->index + 1)) {
-		seq_printf(m, "%s: %u requests under way%s\n", dev->name,
-			   blk_mq_queue_inflight(dev->disk.gd->queue),
+		seq_printf(m, "%s: %llu requests under way%s\n", dev->name,
+			   qcow2_io_under_way(&dev->target),
 			   dev->detaching ? ", being changed" : "");
 		for (i = 0; i < dev->target.chain.nr; i++)
 			show_layer(m, READ_ONCE(dev->target.chain.layers[i]));

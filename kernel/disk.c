@@ -247,7 +247,7 @@ unsigned int qcow2_disk_pause(struct qcow2_disk *d)
 	unsigned int noio = memalloc_noio_save();
 
 	blk_mq_quiesce_queue(d->gd->queue);
-	while (blk_mq_queue_inflight(d->gd->queue))
+	while (qcow2_io_under_way(d->target))
 		usleep_range(100, 1000);
 	return noio;
 }

@@ -78,7 +78,9 @@ void qcow2_disk_remove(struct qcow2_disk *d);
 /**
  * qcow2_disk_pause() - wait for the requests that are here, and let others wait
  * They do so in the block layer. To freeze the queue would be a lock above all those of the
- * file system below, whose holders may be waiting for memory, and so for this disk.
+ * file system below, whose holders may be waiting for memory, and so for this disk. What the block
+ * layer counts as in flight is more than what is here: a write that we have done, and that is to be
+ * followed by a flush, waits for that one, which waits for the pause to end.
  * Enters a NOIO scope: memory must not wait for this disk. Context: may sleep.
  * Return: what to give to qcow2_disk_resume().
  */

@@ -72,6 +72,7 @@ static void free_parts(struct qcow2_request *req)
  */
 void qcow2_request_put(struct qcow2_request *req, int err)
 {
+	struct qcow2_io_target *t = req->target;
 	int left;
 
 	if (err)
@@ -84,8 +85,24 @@ void qcow2_request_put(struct qcow2_request *req, int err)
 	}
 	free_parts(req);
 	if (req->error)
-		this_cpu_inc(req->target->stats->errors);
-	req->target->done(req, req->error);
+		this_cpu_inc(t->stats->errors);
+	/* The last use of a layer lies before the barrier in atomic_dec_return(). */
+	this_cpu_inc(t->stats->ended);
+	t->done(req, req->error);
+}
+
+u64 qcow2_io_under_way(const struct qcow2_io_target *t)
+{
+	u64 begun = 0, ended = 0;
+	int cpu;
+
+	/* Those that end meanwhile have begun: the other order could find more ends than beginnings. */
+	for_each_possible_cpu(cpu)
+		ended += READ_ONCE(per_cpu_ptr(t->stats, cpu)->ended);
+	smp_mb();
+	for_each_possible_cpu(cpu)
+		begun += READ_ONCE(per_cpu_ptr(t->stats, cpu)->requests);
+	return begun - ended;
 }
 
 /* A read's part is done: what it was mapped to may be used for something else. */

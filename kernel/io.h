@@ -46,9 +46,14 @@ struct qcow2_copy_waiter {
 	struct list_head list;
 };
 
-/** struct qcow2_io_stats - counters since attach, one set a CPU */
+/**
+ * struct qcow2_io_stats - counters since attach, one set a CPU
+ * @requests: that have begun.
+ * @ended: of these; see qcow2_io_under_way().
+ */
 struct qcow2_io_stats {
 	u64 requests;
+	u64 ended;
 	u64 file_reads;
 	u64 file_writes;
 	u64 copies;
@@ -244,6 +249,13 @@ void qcow2_request_wait_idle(struct qcow2_request *req);
  * Bytes past the end of the disk are zeros. Context: a worker. Return: 0 or -EIO.
  */
 int qcow2_io_read_guest(struct qcow2_io_target *t, void *buf, u64 off, u32 len);
+
+/**
+ * qcow2_io_under_way() - requests that have begun and not ended
+ * A guess while requests begin. When nobody begins any: 0 says that all have ended, and that what
+ * they did is seen. Context: any.
+ */
+u64 qcow2_io_under_way(const struct qcow2_io_target *t);
 
 int qcow2_io_init(void);
 void qcow2_io_exit(void);

@@ -7,6 +7,10 @@
 need qemu-img qemu-io
 
 at_exit qcow2ctl detach --all
+case ${VM_KERNEL:-} in
+uml) rounds=100 ;;
+*) rounds=10 ;;
+esac
 
 # A pattern of @3 over [@1, @2), bytes; O_DIRECT would ask for whole blocks.
 fill() {	# DEVICE OFFSET LENGTH BYTE
@@ -119,6 +123,27 @@ narrow() {
 	cmp "$device" "$test_dir/narrow" && qcow2ctl detach "$device" && whole "$image"
 }
 
+# A pause waits for requests, but not for flushes that the block layer has yet to send after them.
+while_flushed() {
+	local image=$test_dir/flushed.qcow2 device writers i
+	qemu-img create -q -f qcow2 "$image" 4M
+	device=$(qcow2ctl attach --no-partscan "$image") && fill "$device" 0 4M 1 || return
+	touch "$test_dir/go"
+	for i in 1 2 3 4; do
+		while [ -e "$test_dir/go" ]; do
+			dd if=/dev/zero of="$device" bs=4k count=100 seek=$((i * 200)) oflag=direct,dsync conv=notrunc status=none
+		done &
+		writers+=" $!"
+	done
+	for ((i = 0; i < rounds; i++)); do
+		timeout -s KILL 30 qcow2ctl snapshot create "$device" s && qcow2ctl snapshot delete "$device" s || return
+	done
+	rm "$test_dir/go"
+	# shellcheck disable=SC2086 # process numbers
+	wait $writers
+	qcow2ctl detach "$device" && whole "$image"
+}
+
 # Images that are not attached, and are not afterwards.
 unattached() {
 	local image=$test_dir/unattached.qcow2
@@ -139,6 +164,7 @@ unattached() {
 
 check "devices that show snapshots" shown
 check "images that are not attached" unattached
+check "made and deleted while writes are flushed one by one" while_flushed
 check "as often as one likes, with clusters of 2 MiB" many
 check "refcounts of 2 bits at their highest" narrow
 check "clusters of 4 KiB" scenario cluster_size=4096
