@@ -114,8 +114,8 @@ bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
 	unsigned long flags;
 	bool pass;
 
-	/* One that comes only now waits for our generation. */
-	if (!READ_ONCE(claims->fence))
+	/* One that comes only now waits for our generation. Pairs with that in qcow2_fence_end(). */
+	if (!smp_load_acquire(&claims->fence))
 		return true;
 	spin_lock_irqsave(&claims->lock, flags);
 	pass = !overlaps(claims->fence, first, last);
@@ -131,7 +131,7 @@ void qcow2_fence_end(struct qcow2_claims *claims)
 	unsigned long flags;
 
 	spin_lock_irqsave(&claims->lock, flags);
-	WRITE_ONCE(claims->fence, NULL);
+	smp_store_release(&claims->fence, NULL);
 	spin_unlock_irqrestore(&claims->lock, flags);
 	resume_waiting(c);
 }

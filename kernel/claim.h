@@ -75,8 +75,9 @@ void qcow2_claim_release(struct qcow2_claims *claims, struct qcow2_claim *c);
  * @c: filled in. There is one fence at a time.
  *
  * Who has claimed some of them before goes on: see qcow2_fence_wait(). Who writes in place
- * asks qcow2_fence_pass() in his generation; those who did so before end with the next
- * generation. Context: any.
+ * asks qcow2_fence_pass() in his generation, and only then looks where to; those who did so
+ * before end with the next generation. Who finds that there is no fence any more finds what was
+ * changed behind it, too. Context: any.
  */
 void qcow2_fence_begin(struct qcow2_claims *claims, struct qcow2_claim *c, u64 first, u64 last);
 
@@ -94,10 +95,10 @@ bool qcow2_fence_wait(struct qcow2_claims *claims, struct qcow2_claim_waiter *w)
 bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
 		      struct qcow2_claim_waiter *w);
 
-/** qcow2_fence_is_up() - in one's generation: must who writes in place ask? Context: any. */
+/** qcow2_fence_is_up() - must who writes in place ask? As qcow2_fence_pass(). Context: any. */
 static inline bool qcow2_fence_is_up(const struct qcow2_claims *claims)
 {
-	return READ_ONCE(claims->fence);
+	return smp_load_acquire(&claims->fence);
 }
 
 /** qcow2_fence_end() - everybody may go on. Context: any. */

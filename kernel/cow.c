@@ -2,6 +2,7 @@
 /* One extent of a write. See cow.h for the contract. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/delay.h>
 #include <linux/printk.h>
 
 #include "copy.h"
@@ -455,6 +456,15 @@ static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 	return 0;
 }
 
+/* A mistake needs one that lasts as long as the merge of a batch. */
+static void outlast_fence(struct qcow2_layer *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < 100 && qcow2_fence_is_up(&l->claims); i++)
+		msleep(5);
+}
+
 /* The next extent, of at most @len bytes; what was done of it in @len. */
 int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 {
@@ -463,14 +473,19 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	struct qcow2_extent ext;
 	int err;
 
+	/* Before the lookup: an entry that is found when no fence is up is not dropped by a merge. */
+	if (!qcow2_is_mutant(FENCE_LATE) && !qcow2_send_pass_fence(req, *len)) {
+		qcow2_layer_leave(l, gen);
+		return QCOW2_PARKED;
+	}
 	err = qcow2_inplace_lookup(req, *len, true, &ext);
+	if (qcow2_is_mutant(FENCE_LATE))
+		outlast_fence(l);
 	if (!err && ext.type == QCOW2_CLUSTER_NORMAL) {
 		if (l->crypt)
 			ext.len = min_t(u64, ext.len, qcow2_copies_room(req->target->copies));
 		*len = ext.len;
-		if (qcow2_send_pass_fence(req, ext.len))
-			return qcow2_inplace_write(req, &ext, gen);
-		err = QCOW2_PARKED;
+		return qcow2_inplace_write(req, &ext, gen);
 	}
 	qcow2_layer_leave(l, gen);
 	if (err)

@@ -67,7 +67,7 @@ int qcow2_inplace_write(struct qcow2_request *req, const struct qcow2_extent *ex
 /* Would a worker write the extent in place, as it is, and with nothing to complain about? */
 static bool is_simple(struct qcow2_layer *l, const struct qcow2_extent *ext)
 {
-	return ext->type == QCOW2_CLUSTER_NORMAL && !qcow2_fence_is_up(&l->claims) &&
+	return ext->type == QCOW2_CLUSTER_NORMAL &&
 	       ext->host_off + ext->len <= qcow2_file_size(l->data) &&
 	       !qcow2_send_is_metadata(l, ext->host_off, ext->len);
 }
@@ -83,7 +83,8 @@ int qcow2_inplace_write_inline(struct qcow2_request *req)
 	p->allocates = false;
 	p->copy = NULL;
 	p->gen = qcow2_layer_enter(l);
-	if (!qcow2_inplace_lookup(req, req->iter.bi_size, false, &ext) && is_simple(l, &ext)) {
+	if (!qcow2_fence_is_up(&l->claims) &&
+	    !qcow2_inplace_lookup(req, req->iter.bi_size, false, &ext) && is_simple(l, &ext)) {
 		fill_in_place(p, &ext);
 		if (qcow2_send_inline(p)) {
 			qcow2_request_advance(req, ext.len);

@@ -47,6 +47,7 @@
  * @QCOW2_MUTANT_MERGE_UNFLUSHED: what was merged into the backing file is dropped from the
  *	overlay without waiting for the backing file to be durable.
  * @QCOW2_MUTANT_MERGE_UNFENCED: writes in place do not mind the merge.
+ * @QCOW2_MUTANT_FENCE_LATE: they look where to write before they do, and find it over.
  */
 enum qcow2_mutant {
 	QCOW2_MUTANT_NONE,
@@ -83,6 +84,7 @@ enum qcow2_mutant {
 	QCOW2_MUTANT_BACKING_SHOWN,
 	QCOW2_MUTANT_MERGE_UNFLUSHED,
 	QCOW2_MUTANT_MERGE_UNFENCED,
+	QCOW2_MUTANT_FENCE_LATE,
 	QCOW2_NR_MUTANTS
 };
 
