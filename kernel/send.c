@@ -23,6 +23,7 @@ static void claim_released(struct qcow2_claim_waiter *w)
 	go_on(container_of(w, struct qcow2_request, wait.claim));
 }
 
+/* With an error the request ends here and now: who has parked it does not touch it any more. */
 static void space_came(struct qcow2_alloc_waiter *w, int err)
 {
 	struct qcow2_request *req = container_of(w, struct qcow2_request, wait.alloc);
