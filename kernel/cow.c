@@ -424,7 +424,7 @@ static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 	struct qcow2_layer *l = qcow2_request_top(req);
 	struct plan plan = { .off = req->off, .len = *len, .whole = whole };
 	struct qcow2_part *p = qcow2_send_part(req);
-	int err;
+	int err, gen;
 
 	plan.first = plan.off >> l->h.cluster_bits;
 	plan.nr = ((plan.off + plan.len - 1) >> l->h.cluster_bits) - plan.first + 1;
@@ -440,7 +440,10 @@ static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 	}
 	err = qcow2_cow_hold(req, plan.first, true, &p->a.place);
 	if (!err) {
+		/* The claim keeps what is ours; what is read below may be merged into, and be freed. */
+		gen = qcow2_layer_enter(l);
 		err = prepare(req, p, &plan);
+		qcow2_layer_leave(l, gen);
 		if (err)
 			qcow2_map_put(&p->a.place);
 	}

@@ -166,13 +166,16 @@ static void write_slot(struct slot *s, u64 off, u32 len)
 static int copy_data(struct qcow2_merge *m, u64 off, u64 len)
 {
 	struct slot *s;
-	int err = 0;
+	int err = 0, gen;
 	u32 n;
 
 	for (; len && !err; off += n, len -= n) {
 		s = get_slot(m);
 		n = min_t(u64, len, SLOT_BYTES);
+		/* Others may change the table that is looked at, and the base is being changed. */
+		gen = qcow2_layer_enter(overlay(m));
 		err = READ_ONCE(m->error) ?: qcow2_io_read_guest(m->t, s->buf, off, n);
+		qcow2_layer_leave(overlay(m), gen);
 		if (err)
 			put_slot(s);
 		else

@@ -98,8 +98,9 @@ fill() {	# DEVICE
 while_written() {	# BASE-OPTIONS OVERLAY-OPTIONS OVERLAY-SIZE
 	local dir=$test_dir/written mnt=$test_dir/mnt device pid times=0
 	rm -rf "$dir" && mkdir -p "$dir" "$mnt" && cd "$dir" || return
-	qemu-img create -q -f qcow2 -o "$1" base 64M
+	qemu-img create -q -f qcow2 -o "${1%,compressed}" base 64M
 	device=$(qcow2ctl attach base) && mkfs.ext4 -q "$device" && qcow2ctl detach base || return
+	[[ $1 != *,compressed ]] || { mv base plain && qemu-img convert -c -O qcow2 -o "${1%,compressed}" plain base; } || return
 	qemu-img create -q -f qcow2 -o "$2" -b base -F qcow2 overlay "$3"
 	device=$(qcow2ctl attach overlay) && mount -o discard "$device" "$mnt" && mkdir "$mnt/files" || return
 	"$fsx" --ops "$fsx_ops" --files 3 --size 3000000 "$mnt/files" >"$dir/fsx.log" 2>&1 &
@@ -217,6 +218,7 @@ fi
 check "while a file system is worked on" while_written compat=1.1 compat=1.1 64M
 if [ "${VM_KERNEL:-}" = uml ]; then
 	check "likewise, other clusters, a base that is too short" while_written cluster_size=4096 extended_l2=on 80M
+	check "likewise, a base of larger clusters, compressed" while_written cluster_size=2M,compressed cluster_size=4096 64M
 fi
 check "interrupted" interrupted
 refusals
