@@ -229,6 +229,12 @@ void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
 		iocb->ki_complete(iocb, ret);
 }
 
+/* Is it past what any file can have? A broken image may say so, and file systems do not look. */
+static bool is_too_far(u64 off, size_t len)
+{
+	return off > LLONG_MAX || len > LLONG_MAX - off;
+}
+
 /*
  * One synchronous read of a range that suits the file. Memory shortage in the file
  * system below passes; an I/O error made of it would not. The iterator is left as it
@@ -236,11 +242,14 @@ void qcow2_file_submit_read(const struct qcow2_file *f, struct kiocb *iocb,
  */
 static ssize_t read_once(const struct qcow2_file *f, const struct iov_iter *to, u64 off)
 {
-	const struct cred *old = override_creds(f->filp->f_cred);
+	const struct cred *old;
 	struct iov_iter iter;
 	struct kiocb iocb;
 	ssize_t ret;
 
+	if (is_too_far(off, iov_iter_count(to)))
+		return 0;
+	old = override_creds(f->filp->f_cred);
 	for (;;) {
 		iter = *to;
 		init_sync_kiocb(&iocb, f->filp);
@@ -378,11 +387,14 @@ static bool blocks_need_lock(const struct qcow2_file *f)
 static ssize_t write_once(struct qcow2_file *f, const struct iov_iter *from, u64 off)
 {
 	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
-	const struct cred *old = override_creds(f->filp->f_cred);
+	const struct cred *old;
 	struct iov_iter iter;
 	struct kiocb iocb;
 	ssize_t ret;
 
+	if (is_too_far(off, iov_iter_count(from)))
+		return -EFBIG;
+	old = override_creds(f->filp->f_cred);
 	/* Not to be throttled for pages that others made dirty: they may wait for us. */
 	current->flags |= PF_LOCAL_THROTTLE;
 	for (;;) {

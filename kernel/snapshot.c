@@ -145,6 +145,8 @@ static bool has_disk_size(const struct entry *e)
 static int describe(struct qcow2_layer *l, const struct entry *e, struct qcow2_snapshot *s,
 		    const char **why)
 {
+	struct qcow2_fault fault;
+
 	s->l1_table_offset = be64_to_cpu(e->fixed->l1_table_offset);
 	s->l1_size = be32_to_cpu(e->fixed->l1_size);
 	s->disk_size = l->h.size;
@@ -152,9 +154,8 @@ static int describe(struct qcow2_layer *l, const struct entry *e, struct qcow2_s
 		s->disk_size = round_down(be64_to_cpu(e->extra->disk_size), SECTOR_SIZE);
 	strscpy(s->id, e->id, min_t(size_t, sizeof(s->id), e->id_len + 1));
 	*why = "the snapshot's L1 table is misplaced: run qemu-img check";
-	if (s->l1_size > QCOW2_MAX_L1_BYTES / sizeof(__be64) ||
-	    s->l1_table_offset & (l->h.cluster_size - 1) ||
-	    s->l1_table_offset + s->l1_size * sizeof(__be64) > qcow2_file_size(&l->file))
+	if (qcow2_snapshot_check_l1(&l->h, s->l1_table_offset, s->l1_size,
+				    qcow2_file_size(&l->file), &fault))
 		return -EUCLEAN;
 	*why = "the snapshot's disk is larger than its L1 table can map: run qemu-img check";
 	if (qcow2_map_l1_needed(&l->h, s->disk_size) > s->l1_size)
