@@ -96,8 +96,21 @@ static int measure(struct qcow2_layer *l, u32 *bytes)
 	return 0;
 }
 
+/* Is it what was measured? Whoever has the file open may have changed it since then. */
+static bool is_as_measured(const struct snapshots *t)
+{
+	struct entry e;
+	u32 i;
+
+	for_each_entry(&e, t, i)
+		if (e.extra_len > QCOW2_MAX_SNAPSHOT_EXTRA || e.len > t->bytes - e.at)
+			return false;
+	return true;
+}
+
 static int read_table(struct qcow2_layer *l, struct snapshots *t, const char **why)
 {
+	ssize_t got;
 	int err = measure(l, &t->bytes);
 
 	*why = "the snapshot table is broken: run qemu-img check -r all";
@@ -110,7 +123,8 @@ static int read_table(struct qcow2_layer *l, struct snapshots *t, const char **w
 		return -ENOMEM;
 	}
 	/* The last entry need not be padded. */
-	if (qcow2_file_read(&l->file, t->buf, l->h.snapshots_offset, t->bytes) + 8 <= t->bytes) {
+	got = qcow2_file_read(&l->file, t->buf, l->h.snapshots_offset, t->bytes);
+	if (got < 0 || got + 8 <= t->bytes || !is_as_measured(t)) {
 		vfree(t->buf);
 		t->buf = NULL;
 		return -EUCLEAN;
