@@ -268,16 +268,29 @@ static int begin_merge(struct qcow2_device *dev, const char **why)
 	return err;
 }
 
+struct merge_errand {
+	struct qcow2_device *dev;
+	const char **why;
+};
+
+static int begin_merge_undisturbed(void *arg)
+{
+	struct merge_errand *e = arg;
+
+	return begin_merge(e->dev, e->why);
+}
+
 int qcow2_device_commit(u32 index, const char **why)
 {
 	struct qcow2_device *dev = qcow2_device_claim(index);
+	struct merge_errand e = { .dev = dev, .why = why };
 	int err;
 
 	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
 							"the device is being changed";
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	err = check_mergeable(dev, why) ?: begin_merge(dev, why);
+	err = check_mergeable(dev, why) ?: qcow2_device_undisturbed(begin_merge_undisturbed, &e);
 	/* Else it is ours until the end. */
 	if (err)
 		qcow2_device_unclaim(dev);

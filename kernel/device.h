@@ -238,6 +238,15 @@ struct qcow2_device *qcow2_device_next(u32 index);
  */
 void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
 
+/**
+ * qcow2_device_undisturbed() - do something in a worker, and wait for that
+ * @fn: what, with @arg.
+ * A file system interrupts the buffered writes of a task that is killed, and some their flushes: if
+ * that is a header's, writing stops for good. Nobody kills a worker. Context: may sleep.
+ * Return: what @fn does.
+ */
+int qcow2_device_undisturbed(int (*fn)(void *arg), void *arg);
+
 /* --- for base.c, modify.c, main.c ---------------------------------------------------------- */
 
 /**

@@ -88,11 +88,26 @@ static int change_snapshots(struct qcow2_device *dev, enum qcow2blk_snapshot_op 
 	return 0;
 }
 
+struct snapshot_errand {
+	struct qcow2_device *dev;
+	enum qcow2blk_snapshot_op op;
+	const char *name;
+	const char **why;
+};
+
+static int snapshot_undisturbed(void *arg)
+{
+	struct snapshot_errand *e = arg;
+
+	return change_snapshots(e->dev, e->op, e->name, e->why);
+}
+
 int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *name, bool force,
 			  const char **why)
 {
 	bool alone = op == QCOW2BLK_SNAPSHOT_APPLY && !force;
 	struct qcow2_device *dev = qcow2_device_claim(index);
+	struct snapshot_errand e = { .dev = dev, .op = op, .name = name, .why = why };
 	int err = 0;
 
 	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
@@ -103,7 +118,7 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 	if (alone)
 		err = qcow2_disk_refuse_opens(&dev->disk);
 	if (!err) {
-		err = change_snapshots(dev, op, name, why);
+		err = qcow2_device_undisturbed(snapshot_undisturbed, &e);
 		if (alone)
 			qcow2_disk_allow_opens(&dev->disk);
 	}
@@ -178,16 +193,31 @@ static int resize_claimed(struct qcow2_device *dev, u64 size, bool shrink, const
 	return size < top->size ? shrink_disk(dev, size, why) : change_size(dev, size, why);
 }
 
+struct resize_errand {
+	struct qcow2_device *dev;
+	u64 size;
+	bool shrink;
+	const char **why;
+};
+
+static int resize_undisturbed(void *arg)
+{
+	struct resize_errand *e = arg;
+
+	return resize_claimed(e->dev, e->size, e->shrink, e->why);
+}
+
 int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why)
 {
 	struct qcow2_device *dev = qcow2_device_claim(index);
+	struct resize_errand e = { .dev = dev, .size = size, .shrink = shrink, .why = why };
 	int err;
 
 	*why = IS_ERR(dev) && PTR_ERR(dev) == -ENODEV ? "no such device" :
 							"the device is being changed";
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	err = resize_claimed(dev, size, shrink, why);
+	err = qcow2_device_undisturbed(resize_undisturbed, &e);
 	qcow2_device_unclaim(dev);
 	return err;
 }
