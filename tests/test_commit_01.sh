@@ -5,7 +5,8 @@
 # kernels: uml uml-debug 6.1
 # timeout: 300
 . "$(dirname "$0")/test_common.sh"
-need qemu-img qemu-io mkfs.ext4 fsck.ext4
+need qemu-img qemu-io mkfs.ext4 fsck.ext4 losetup jq
+modprobe -q loop
 
 at_exit qcow2ctl detach --force --all
 fsx=$test_top/build/tests/fsx
@@ -155,6 +156,30 @@ interrupted() {
 	whole base && whole overlay && qemu-io -f qcow2 -c 'read -q -P 1 0 48M' -c 'read -q -P 2 48M 40M' base
 }
 
+# Once more: where the kernel has the block device for itself, and where the tool was killed.
+again() {
+	local dir=$test_dir/again device loop pid
+	mkdir -p "$dir" && cd "$dir" || return
+	qemu-img create -q -f qcow2 file 64M && truncate -s 70M file && loop=$(losetup -f --show file) || return
+	qemu-img create -q -f qcow2 -b "$loop" -F qcow2 overlay 64M
+	device=$(qcow2ctl attach --allow-backing --no-partscan overlay) || return
+	fill "$device" && qcow2ctl commit "$device" && fill "$device" && qcow2ctl commit "$device" || return
+	qcow2ctl detach "$device" && losetup -d "$loop" && whole file || return
+
+	qemu-img create -q -f qcow2 base 400M && qemu-img create -q -f qcow2 -b base -F qcow2 overlay &&
+		qemu-io -f qcow2 -c 'write -q -P 1 0 300M' overlay || return
+	device=$(qcow2ctl attach --no-partscan overlay) || return
+	qcow2ctl commit "$device" &
+	pid=$!
+	until [ "$(qcow2ctl list --json | jq -r '.[].commit.state')" = running ]; do
+		kill -0 $pid || return
+	done
+	kill -KILL $pid
+	wait $pid
+	while [ "$(qcow2ctl list --json | jq -r '.[].commit.state')" = running ]; do sleep 0.1; done
+	qcow2ctl commit "$device" && qcow2ctl detach "$device" && whole base && whole overlay
+}
+
 refusals() {
 	local dir=$test_dir/refused other
 	rm -rf "$dir" && mkdir "$dir" && cd "$dir" || return
@@ -221,5 +246,6 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 	check "likewise, a base of larger clusters, compressed" while_written cluster_size=2M,compressed cluster_size=4096 64M
 fi
 check "interrupted" interrupted
+[ "${VM_KERNEL:-}" != uml ] || check "once more" again
 refusals
 finish

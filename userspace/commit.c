@@ -24,12 +24,14 @@
  * @dev: its device.
  * @ino: its inode number.
  * @fd: the file, or -1.
+ * @shared: somebody has the block device for himself; perhaps that is the kernel, for us.
  */
 struct file {
 	const char *path;
 	dev_t dev;
 	ino_t ino;
 	int fd;
+	bool shared;
 };
 
 /**
@@ -54,12 +56,16 @@ struct commit {
 
 static void find_files(struct commit *c)
 {
-	c->files[0] = (struct file) { c->base.path, c->base.dev, c->base.ino, -1 };
-	c->files[1] = (struct file) { c->base.data_path, c->base.data_dev, c->base.data_ino, -1 };
+	c->files[0] = (struct file) { c->base.path, c->base.dev, c->base.ino, -1, false };
+	c->files[1] = (struct file) { c->base.data_path, c->base.data_dev, c->base.data_ino, -1, false };
 	c->nr_files = c->base.has_data ? 2 : 1;
 }
 
-static int open_file(struct file *f, struct qcow2_error *err)
+/*
+ * The kernel has it open, and locked: from a commit before this one, or from one whose program was
+ * killed, for writing, too. That file goes when it gets another one.
+ */
+static int open_file(struct file *f, bool may_share, struct qcow2_error *err)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY;
 	struct stat st;
@@ -71,20 +77,23 @@ static int open_file(struct file *f, struct qcow2_error *err)
 	if (S_ISBLK(st.st_mode))
 		flags |= O_EXCL;
 	f->fd = open(f->path, flags);
+	f->shared = f->fd < 0 && errno == EBUSY && may_share && S_ISBLK(st.st_mode);
+	if (f->shared)
+		f->fd = open(f->path, flags & ~O_EXCL);
 	if (f->fd < 0)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, f->path,
 				       "cannot open the backing file for writing: %s",
 				       strerror(errno));
-	return qcow2_lock_take(f->fd, f->path, &qcow2_lock_reader, err);
+	return qcow2_lock_join(f->fd, f->path, &qcow2_lock_reader, err);
 }
 
-static int open_files(struct commit *c, struct qcow2_error *err)
+static int open_files(struct commit *c, bool may_share, struct qcow2_error *err)
 {
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < c->nr_files && !ret; i++)
-		ret = open_file(&c->files[i], err);
+		ret = open_file(&c->files[i], may_share, err);
 	return ret;
 }
 
@@ -164,14 +173,34 @@ static int hand_over(const struct commit *c, struct qcow2_error *err)
 	return qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_OPEN, &base, err);
 }
 
+static void close_files(struct commit *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nr_files; i++) {
+		if (c->files[i].fd >= 0)
+			close(c->files[i].fd);
+		c->files[i].fd = -1;
+	}
+}
+
+/* If it was the kernel who had a block device for himself, he has not any more; else it is an error. */
+static int open_alone(struct commit *c, struct qcow2_error *err)
+{
+	if (!c->files[0].shared && !c->files[1].shared)
+		return 0;
+	close_files(c);
+	return open_files(c, false, err) ?: hand_over(c, err);
+}
+
 /*
  * The kernel gets a file that is open for writing, locked as the one it had; that one goes, with
  * its locks, which would be in the way of better ones.
  */
 static int prepare_base(struct commit *c, struct qcow2_error *err)
 {
-	return open_files(c, err) ?: check_header(c, err) ?: hand_over(c, err) ?:
-	       upgrade_locks(c, err);
+	return open_files(c, true, err) ?: check_header(c, err) ?: hand_over(c, err) ?:
+	       open_alone(c, err) ?: upgrade_locks(c, err);
 }
 
 /* --- the top ------------------------------------------------------------------------------ */
@@ -338,7 +367,6 @@ static int commit(const char *name, const struct qcow2_temporary_options *o,
 		  struct qcow2_error *err)
 {
 	struct commit c = { };
-	unsigned int i;
 	int ret = qcow2_temporary_begin(&c.t, name, o, err);
 
 	c.device = qcow2_devices_by_index(&c.t.devices, c.t.index);
@@ -346,9 +374,7 @@ static int commit(const char *name, const struct qcow2_temporary_options *o,
 		ret = check_top(&c, err) ?: prepare_base(&c, err) ?: run_commit(&c, err);
 	/* The kernel goes on reading these very files. */
 	downgrade_locks(&c);
-	for (i = 0; i < c.nr_files; i++)
-		if (c.files[i].fd >= 0)
-			close(c.files[i].fd);
+	close_files(&c);
 	return qcow2_temporary_end(&c.t, ret, err);
 }
 

@@ -67,6 +67,21 @@ static int test(int fd, const char *file, off_t byte, const char *how, const cha
 	return lock.l_type == F_UNLCK ? 0 : in_use(file, how, otherwise, err);
 }
 
+int qcow2_lock_join(int fd, const char *file, const struct qcow2_lock_mode *mode,
+		    struct qcow2_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < NR_PERMS && !ret; i++)
+		if (mode->held & (1U << i))
+			ret = take(fd, file, BYTE_HELD + i, err);
+	for (i = 0; i < NR_PERMS && !ret; i++)
+		if (mode->unshared & (1U << i))
+			ret = take(fd, file, BYTE_UNSHARED + i, err);
+	return ret;
+}
+
 int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode,
 		    struct qcow2_error *err)
 {
@@ -77,14 +92,8 @@ int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode
 		"allows no other to resize it",
 	};
 	unsigned int i;
-	int ret = 0;
+	int ret = qcow2_lock_join(fd, file, mode, err);
 
-	for (i = 0; i < NR_PERMS && !ret; i++)
-		if (mode->held & (1U << i))
-			ret = take(fd, file, BYTE_HELD + i, err);
-	for (i = 0; i < NR_PERMS && !ret; i++)
-		if (mode->unshared & (1U << i))
-			ret = take(fd, file, BYTE_UNSHARED + i, err);
 	/* A writer holds and unshares: say that it writes, which tells more. */
 	for (i = 0; i < NR_PERMS && !ret; i++)
 		if (mode->unshared & (1U << i))

@@ -52,6 +52,13 @@ int qcow2_lock_take(int fd, const char *file, const struct qcow2_lock_mode *mode
 		    struct qcow2_error *err);
 
 /**
+ * qcow2_lock_join() - lock an image that another open file, of the same user, has locked already
+ * As qcow2_lock_take(), but nobody is looked for: those whom the other file keeps away stay away.
+ */
+int qcow2_lock_join(int fd, const char *file, const struct qcow2_lock_mode *mode,
+		    struct qcow2_error *err);
+
+/**
  * qcow2_lock_downgrade() - give up those locks of an image that a lesser use does not need
  * @fd: the open image.
  * @mode: what it is used for from now on.
