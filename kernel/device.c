@@ -733,7 +733,10 @@ static void lazy_work(struct work_struct *work)
 
 /**
  * struct errand - what a task waits for
- * @work: in a worker.  @fn, @arg: what to do.  @ret: what has come of it.
+ * @work: in a worker.
+ * @fn: what to do.
+ * @arg: with what.
+ * @ret: what has come of it.
  */
 struct errand {
 	struct work_struct work;
