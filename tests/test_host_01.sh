@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Who keeps a device: a refusal names them all, detach --wait waits for them, list shows them.
+# Who keeps a device: a refusal names them all, detach --wait waits for them, list shows them; what a
+# terminal sees of work that takes long.
 # shellcheck disable=SC2016 # the variables are those of jq
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
-need qemu-img mkfs.ext4 sfdisk dmsetup losetup unshare script jq
+need qemu-img mkfs.ext4 sfdisk dmsetup losetup unshare script fsfreeze jq
 modprobe -a loop dm-mod dm-flakey 2>/dev/null
 at_exit qcow2ctl detach --all
 
@@ -103,6 +104,34 @@ check "and detaches when it is gone" test $? = 0
 check "without a word" test ! -s waited
 check "the device is gone" test ! -e "$device"
 refuse "--wait and a bad number" 1 "--wait 'soon': a number of seconds" qcow2ctl detach --wait=soon qcow0
+
+# --- long work on a terminal ------------------------------------------------------------------
+# It takes as long as its file system is frozen.
+truncate -s 64M disk
+loop=$(losetup -f --show disk)
+at_exit losetup -d "$loop"
+mkfs.ext4 -q "$loop"
+mkdir store
+mount "$loop" store
+at_exit umount "$test_dir/store"
+qemu-img create -q -f qcow2 store/base.qcow2 4M
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 store/top.qcow2
+device=$(qcow2ctl attach store/top.qcow2)
+dd if=raw of="$device" bs=1M count=4 conv=fsync status=none
+fsfreeze -f store
+script -qec "qcow2ctl commit $device" said >/dev/null &
+sleep 2
+fsfreeze -u store
+wait $!
+check "commit, on a terminal, says how far it is" grep -qE "top.qcow2: committing [0-9]+%" said
+dd if=raw of="$device" bs=1M count=4 conv=fsync status=none
+fsfreeze -f store
+qcow2ctl commit "$device" >said 2>&1 &
+sleep 2
+fsfreeze -u store
+wait $!
+check "and nowhere else" eval "! grep committing said"
+qcow2ctl detach "$device"
 
 # --- list and its columns ---------------------------------------------------------------------
 qcow2ctl attach -r --device qcow3 --no-partscan --cache-size 1M other.qcow2 >/dev/null

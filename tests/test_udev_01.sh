@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # udev's rules with a real udevd: links by UUID, label, image and name, for partitions too; watched;
-# what is found on a guest's disk is activated only if that is asked for.
+# mounts that it does not end; what is found on a guest's disk is activated only if that is asked for.
 # kernels: uml uml-debug 6.1
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
-need qemu-img sfdisk mkfs.ext4 udevadm lvm
+need qemu-img sfdisk mkfs.ext4 udevadm lvm mount findmnt
 udevd=/lib/systemd/systemd-udevd
 [ -x $udevd ] || skip_all "there is no systemd-udevd"
 [ ! -e /run/udev/control ] || skip_all "an udevd runs already, with its own rules"
@@ -77,6 +77,36 @@ for ((i = 0; i < 100; i++)); do
 	sleep 0.1
 done
 check "it goes" test ! -e "$device"
+
+# Nor does it end that of a mount.
+have_mount_helpers
+mkdir mnt
+check "mount -t qcow2" mount -t qcow2 "my disk.qcow2" mnt -o part=1
+device=$(findmnt -no SOURCE mnt)
+udevadm trigger -c change --settle "/sys/class/block/${device#/dev/}"
+check "it stays, whatever udev opens and closes" test -b "$device"
+check "it has its links" leads /dev/disk/by-uuid/$uuid "$device"
+check "umount" umount mnt
+check "the device is gone then, and the link" test ! -e "$device" -a ! -L /dev/disk/by-uuid/$uuid
+
+# --- guests' arrays -------------------------------------------------------------------------
+# A member of one, with a superblock of version 1.2; on floppies nobody looks for them.
+perl -e '
+	my $sb = pack "L4 a16 a32", 0xa92b4efc, 1, 0, 0, "0123456789abcdef", "guest:0";
+	$sb .= "\0" x (256 - length $sb);
+	substr $sb, 80, 8, pack "Q", 1000;
+	substr $sb, 144, 8, pack "Q", 8;	# sectors: where it is itself
+	my $sum = 0;
+	$sum += $_ for unpack "L64", $sb;
+	substr $sb, 216, 4, pack "L", ($sum & 0xffffffff) + ($sum >> 32);
+	print "\0" x 4096, $sb, "\0" x (4 << 20);' >member
+device=$(qcow2ctl attach -r -f raw member)
+check "no rule finds an array" test -z "$(property "$device" ID_FS_TYPE)"
+check "who looks does" test "$(property "$device" QCOW2_FS_TYPE)" = linux_raid_member
+qcow2ctl detach "$device"
+device=$(qcow2ctl attach --activate -r -f raw member)
+check "with --activate rules find it" test "$(property "$device" ID_FS_TYPE)" = linux_raid_member
+qcow2ctl detach "$device"
 
 # --- guests' volume groups ------------------------------------------------------------------
 lvm_() { lvm "$@" 2>&1; }
