@@ -8,6 +8,7 @@
 #include <linux/file.h>
 
 #include "device.h"
+#include "errand.h"
 
 /* The merge hears of it by its requests, and ends. */
 static void base_stopped(struct qcow2_layer *l, int err)
@@ -290,7 +291,7 @@ int qcow2_device_commit(u32 index, const char **why)
 							"the device is being changed";
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	err = check_mergeable(dev, why) ?: qcow2_device_undisturbed(begin_merge_undisturbed, &e);
+	err = check_mergeable(dev, why) ?: qcow2_errand(begin_merge_undisturbed, &e);
 	/* Else it is ours until the end. */
 	if (err)
 		qcow2_device_unclaim(dev);

@@ -114,7 +114,7 @@ bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
 	unsigned long flags;
 	bool pass;
 
-	/* One that comes only now waits for our generation. Pairs with that in qcow2_fence_end(). */
+	/* Pairs with that in qcow2_fence_end(). One that comes only now waits for our generation. */
 	if (!smp_load_acquire(&claims->fence))
 		return true;
 	spin_lock_irqsave(&claims->lock, flags);
@@ -131,6 +131,7 @@ void qcow2_fence_end(struct qcow2_claims *claims)
 	unsigned long flags;
 
 	spin_lock_irqsave(&claims->lock, flags);
+	/* Who sees that it is gone sees what was changed behind it. */
 	smp_store_release(&claims->fence, NULL);
 	spin_unlock_irqrestore(&claims->lock, flags);
 	resume_waiting(c);

@@ -98,6 +98,7 @@ bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
 /** qcow2_fence_is_up() - must who writes in place ask? As qcow2_fence_pass(). Context: any. */
 static inline bool qcow2_fence_is_up(const struct qcow2_claims *claims)
 {
+	/* Pairs with that in qcow2_fence_end(). */
 	return smp_load_acquire(&claims->fence);
 }
 

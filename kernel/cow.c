@@ -440,7 +440,7 @@ static int write_allocating(struct qcow2_request *req, u32 *len, bool whole)
 	}
 	err = qcow2_cow_hold(req, plan.first, true, &p->a.place);
 	if (!err) {
-		/* The claim keeps what is ours; what is read below may be merged into, and be freed. */
+		/* The claim keeps what is ours; a merge may free what is read below. */
 		gen = qcow2_layer_enter(l);
 		err = prepare(req, p, &plan);
 		qcow2_layer_leave(l, gen);
@@ -465,7 +465,7 @@ static void outlast_fence(struct qcow2_layer *l)
 	unsigned int i;
 
 	for (i = 0; i < 100 && qcow2_fence_is_up(&l->claims); i++)
-		msleep(5);
+		usleep_range(5000, 6000);
 }
 
 /* The next extent, of at most @len bytes; what was done of it in @len. */
@@ -476,7 +476,7 @@ int qcow2_cow_write(struct qcow2_request *req, u32 *len)
 	struct qcow2_extent ext;
 	int err;
 
-	/* Before the lookup: an entry that is found when no fence is up is not dropped by a merge. */
+	/* Before the lookup: what is found without a fence no merge drops. */
 	if (!qcow2_is_mutant(FENCE_LATE) && !qcow2_send_pass_fence(req, *len)) {
 		qcow2_layer_leave(l, gen);
 		return QCOW2_PARKED;

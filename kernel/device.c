@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "copy.h"
 #include "device.h"
+#include "errand.h"
 #include "trace.h"
 
 /* Protects the table. An index whose device is coming or going maps to NULL. */
@@ -20,9 +21,6 @@ static DEFINE_XARRAY_ALLOC(devices);
 
 /* Devices with a name, also those that are coming. Under the devices lock. */
 static LIST_HEAD(named);
-
-/* Ends devices that were detached lazily, and does what nobody may interrupt. */
-static struct workqueue_struct *errand_wq;
 
 static void (*tell_event)(const struct qcow2_event *ev);
 
@@ -130,7 +128,7 @@ u32 qcow2_device_flags(const struct qcow2_device *dev)
 static void look_lazy(struct qcow2_device *dev)
 {
 	if (READ_ONCE(dev->lazy))
-		queue_work(errand_wq, &dev->lazy_work);
+		qcow2_errand_queue(&dev->lazy_work);
 }
 
 static void disk_closed(struct qcow2_disk *d)
@@ -731,38 +729,6 @@ static void lazy_work(struct work_struct *work)
 	device_event(dev, QCOW2BLK_EVENT_KEPT, err);
 }
 
-/**
- * struct errand - what a task waits for
- * @work: in a worker.
- * @fn: what to do.
- * @arg: with what.
- * @ret: what has come of it.
- */
-struct errand {
-	struct work_struct work;
-	int (*fn)(void *arg);
-	void *arg;
-	int ret;
-};
-
-static void errand_work(struct work_struct *work)
-{
-	struct errand *e = container_of(work, struct errand, work);
-
-	e->ret = e->fn(e->arg);
-}
-
-int qcow2_device_undisturbed(int (*fn)(void *arg), void *arg)
-{
-	struct errand e = { .fn = fn, .arg = arg };
-
-	INIT_WORK_ONSTACK(&e.work, errand_work);
-	queue_work(errand_wq, &e.work);
-	flush_work(&e.work);
-	destroy_work_on_stack(&e.work);
-	return e.ret;
-}
-
 struct detach_errand {
 	struct qcow2_device *dev;
 	bool force;
@@ -793,17 +759,6 @@ int qcow2_device_detach(u32 index, u32 flags)
 	err = PTR_ERR_OR_ZERO(dev);
 	d.dev = dev;
 	if (!err)
-		err = qcow2_device_undisturbed(detach_undisturbed, &d);
+		err = qcow2_errand(detach_undisturbed, &d);
 	return lazy && err == -EBUSY ? 0 : err;
-}
-
-int qcow2_device_init(void)
-{
-	errand_wq = alloc_workqueue("qcow2blk-errands", WQ_UNBOUND, 0);
-	return errand_wq ? 0 : -ENOMEM;
-}
-
-void qcow2_device_exit(void)
-{
-	destroy_workqueue(errand_wq);
 }

@@ -238,15 +238,6 @@ struct qcow2_device *qcow2_device_next(u32 index);
  */
 void qcow2_device_on_event(void (*tell)(const struct qcow2_event *ev));
 
-/**
- * qcow2_device_undisturbed() - do something in a worker, and wait for that
- * @fn: what, with @arg.
- * A file system interrupts the buffered writes of a task that is killed, and some their flushes: if
- * that is a header's, writing stops for good. Nobody kills a worker. Context: may sleep.
- * Return: what @fn does.
- */
-int qcow2_device_undisturbed(int (*fn)(void *arg), void *arg);
-
 /* --- for base.c, modify.c, main.c ---------------------------------------------------------- */
 
 /**
@@ -257,15 +248,6 @@ struct qcow2_device *qcow2_device_claim(u32 index);
 void qcow2_device_unclaim(struct qcow2_device *dev);
 /* The same under qcow2_devices_lock(), which keeps the device until that is given up. */
 void qcow2_device_unclaim_locked(struct qcow2_device *dev);
-
-/**
- * qcow2_device_init() - what all devices need; before anything else here
- * Context: may sleep. Return: 0, -ENOMEM.
- */
-int qcow2_device_init(void);
-
-/** qcow2_device_exit() - take that back; no device exists. Context: may sleep. */
-void qcow2_device_exit(void);
 
 /** qcow2_device_has_children() - do others share its files? Context: may sleep. */
 bool qcow2_device_has_children(struct qcow2_device *dev);

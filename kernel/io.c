@@ -96,9 +96,10 @@ u64 qcow2_io_under_way(const struct qcow2_io_target *t)
 	u64 begun = 0, ended = 0;
 	int cpu;
 
-	/* Those that end meanwhile have begun: the other order could find more ends than beginnings. */
+	/* In this order, so that there are never more ends than beginnings. */
 	for_each_possible_cpu(cpu)
 		ended += READ_ONCE(per_cpu_ptr(t->stats, cpu)->ended);
+	/* Also for who goes on when all have ended. */
 	smp_mb();
 	for_each_possible_cpu(cpu)
 		begun += READ_ONCE(per_cpu_ptr(t->stats, cpu)->requests);

@@ -366,7 +366,7 @@ int qcow2_chain_lookup(const struct qcow2_chain *chain, u64 off, u64 len, bool m
 		len = ext->len;
 		if (ext->type != QCOW2_CLUSTER_UNALLOCATED)
 			return 0;
-		/* A merge drops an entry when the layer below has it: no older look there counts. */
+		/* A merge drops what the layer below has: no older look there counts. */
 		smp_rmb();
 	}
 	ext->type = QCOW2_CLUSTER_ZERO_PLAIN;

@@ -6,6 +6,7 @@
 #include "cache.h"
 #include "debugfs.h"
 #include "device.h"
+#include "errand.h"
 #include "disk.h"
 #include "io.h"
 #include "mutant.h"
@@ -26,13 +27,13 @@ static int __init qcow2blk_init(void)
 	err = qcow2_io_init();
 	if (err)
 		return err;
-	err = qcow2_device_init();
+	err = qcow2_errand_init();
 	if (err)
 		goto exit_io;
 	qcow2_disk_set_groups(qcow2_sysfs_groups);
 	err = qcow2_shutdown_init();
 	if (err)
-		goto exit_device;
+		goto exit_errand;
 	err = qcow2_netlink_init();
 	if (err)
 		goto exit_shutdown;
@@ -41,8 +42,8 @@ static int __init qcow2blk_init(void)
 
 exit_shutdown:
 	qcow2_shutdown_exit();
-exit_device:
-	qcow2_device_exit();
+exit_errand:
+	qcow2_errand_exit();
 exit_io:
 	qcow2_io_exit();
 	return err;
@@ -53,7 +54,7 @@ static void __exit qcow2blk_exit(void)
 	qcow2_debugfs_exit();
 	qcow2_netlink_exit();
 	qcow2_shutdown_exit();
-	qcow2_device_exit();
+	qcow2_errand_exit();
 	qcow2_cache_exit();
 	qcow2_io_exit();
 }

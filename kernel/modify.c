@@ -6,6 +6,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include "device.h"
+#include "errand.h"
 
 /* Say so. @from: bytes, before. */
 static void tell_size(struct qcow2_device *dev, u64 from)
@@ -118,7 +119,7 @@ int qcow2_device_snapshot(u32 index, enum qcow2blk_snapshot_op op, const char *n
 	if (alone)
 		err = qcow2_disk_refuse_opens(&dev->disk);
 	if (!err) {
-		err = qcow2_device_undisturbed(snapshot_undisturbed, &e);
+		err = qcow2_errand(snapshot_undisturbed, &e);
 		if (alone)
 			qcow2_disk_allow_opens(&dev->disk);
 	}
@@ -217,7 +218,7 @@ int qcow2_device_resize(u32 index, u64 size, bool shrink, const char **why)
 							"the device is being changed";
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
-	err = qcow2_device_undisturbed(resize_undisturbed, &e);
+	err = qcow2_errand(resize_undisturbed, &e);
 	qcow2_device_unclaim(dev);
 	return err;
 }

@@ -172,10 +172,10 @@ again() {
 	qcow2ctl commit "$device" &
 	pid=$!
 	until [ "$(qcow2ctl list --json | jq -r '.[].commit.state')" = running ]; do
-		kill -0 $pid || return
+		kill -0 "$pid" || return
 	done
-	kill -KILL $pid
-	wait $pid
+	kill -KILL "$pid"
+	wait "$pid"
 	while [ "$(qcow2ctl list --json | jq -r '.[].commit.state')" = running ]; do sleep 0.1; done
 	qcow2ctl commit "$device" && qcow2ctl detach "$device" && whole base && whole overlay
 }

@@ -137,7 +137,8 @@ while_flushed() {
 		writers+=" $!"
 	done
 	for ((i = 0; i < rounds; i++)); do
-		qcow2ctl snapshot create "$device" s && qcow2ctl snapshot delete "$device" s || break
+		qcow2ctl snapshot create "$device" s || break
+		qcow2ctl snapshot delete "$device" s || break
 		echo "$i" >"$test_dir/round"
 	done >"$test_dir/said" 2>&1 &
 	for ((i = 0; i < 600; i++)); do

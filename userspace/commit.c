@@ -56,8 +56,12 @@ struct commit {
 
 static void find_files(struct commit *c)
 {
-	c->files[0] = (struct file) { c->base.path, c->base.dev, c->base.ino, -1, false };
-	c->files[1] = (struct file) { c->base.data_path, c->base.data_dev, c->base.data_ino, -1, false };
+	c->files[0] = (struct file) {
+		.path = c->base.path, .dev = c->base.dev, .ino = c->base.ino, .fd = -1,
+	};
+	c->files[1] = (struct file) {
+		.path = c->base.data_path, .dev = c->base.data_dev, .ino = c->base.data_ino, .fd = -1,
+	};
 	c->nr_files = c->base.has_data ? 2 : 1;
 }
 
@@ -184,7 +188,7 @@ static void close_files(struct commit *c)
 	}
 }
 
-/* If it was the kernel who had a block device for himself, he has not any more; else it is an error. */
+/* If it was the kernel who had a block device for itself, it has not any more. */
 static int open_alone(struct commit *c, struct qcow2_error *err)
 {
 	if (!c->files[0].shared && !c->files[1].shared)
