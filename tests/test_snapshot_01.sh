@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Internal snapshots that are made, applied and deleted while the image is attached, against QEMU's
 # programs: what each holds, and that nothing leaks.
-# timeout: 120
+# timeout: 240
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io
 
 at_exit qcow2ctl detach --all
 case ${VM_KERNEL:-} in
 uml) rounds=80 ;;
-*) rounds=8 ;;
+*) rounds=6 ;;
 esac
 
 # A pattern of @3 over [@1, @2), bytes; O_DIRECT would ask for whole blocks.
