@@ -114,7 +114,7 @@ bool qcow2_fence_pass(struct qcow2_claims *claims, u64 first, u64 last,
 	unsigned long flags;
 	bool pass;
 
-	/* Pairs with that in qcow2_fence_end(). One that comes only now waits for our generation. */
+	/* Pairs with that in qcow2_fence_end(). One that comes now waits for our generation. */
 	if (!smp_load_acquire(&claims->fence))
 		return true;
 	spin_lock_irqsave(&claims->lock, flags);

@@ -60,7 +60,8 @@ static void find_files(struct commit *c)
 		.path = c->base.path, .dev = c->base.dev, .ino = c->base.ino, .fd = -1,
 	};
 	c->files[1] = (struct file) {
-		.path = c->base.data_path, .dev = c->base.data_dev, .ino = c->base.data_ino, .fd = -1,
+		.path = c->base.data_path, .dev = c->base.data_dev, .ino = c->base.data_ino,
+		.fd = -1,
 	};
 	c->nr_files = c->base.has_data ? 2 : 1;
 }
