@@ -8,7 +8,7 @@ need qemu-img qemu-io
 
 at_exit qcow2ctl detach --all
 case ${VM_KERNEL:-} in
-uml) rounds=80 ;;
+uml) rounds=12 ;;
 *) rounds=6 ;;
 esac
 
