@@ -461,6 +461,30 @@ close_layers:
 	return err;
 }
 
+static struct qcow2_device *claim_locked(u32 index)
+{
+	struct qcow2_device *dev = xa_load(&devices, index);
+
+	lockdep_assert_held(&devices_lock);
+	if (!dev)
+		return ERR_PTR(-ENODEV);
+	if (dev->detaching)
+		return ERR_PTR(-EBUSY);
+	dev->detaching = true;
+	return dev;
+}
+
+/* The device, ours to change or to end, or ERR_PTR. */
+struct qcow2_device *qcow2_device_claim(u32 index)
+{
+	struct qcow2_device *dev;
+
+	mutex_lock(&devices_lock);
+	dev = claim_locked(index);
+	mutex_unlock(&devices_lock);
+	return dev;
+}
+
 void qcow2_device_unclaim_locked(struct qcow2_device *dev)
 {
 	lockdep_assert_held(&devices_lock);
@@ -498,15 +522,12 @@ static struct qcow2_device *claim_parent(struct qcow2_attach *a)
 {
 	struct qcow2_device *dev;
 	struct qcow2_layer *l;
-	u32 index = a->parent;
 	unsigned int i;
 
 	mutex_lock(&devices_lock);
-	dev = xa_load(&devices, index);
-	if (dev && dev->parent)
-		index = dev->parent->index;
+	dev = xa_load(&devices, a->parent);
+	dev = claim_locked(dev && dev->parent ? dev->parent->index : a->parent);
 	mutex_unlock(&devices_lock);
-	dev = qcow2_device_claim(index);
 	if (IS_ERR(dev)) {
 		a->why = PTR_ERR(dev) == -ENODEV ? "no such device" :
 						   "the device is being changed";
@@ -588,30 +609,6 @@ int qcow2_device_attach(struct qcow2_attach *a, u64 *size)
 	return ret;
 }
 
-static struct qcow2_device *claim_locked(u32 index)
-{
-	struct qcow2_device *dev = xa_load(&devices, index);
-
-	lockdep_assert_held(&devices_lock);
-	if (!dev)
-		return ERR_PTR(-ENODEV);
-	if (dev->detaching)
-		return ERR_PTR(-EBUSY);
-	dev->detaching = true;
-	return dev;
-}
-
-/* The device, ours to change or to end, or ERR_PTR. */
-struct qcow2_device *qcow2_device_claim(u32 index)
-{
-	struct qcow2_device *dev;
-
-	mutex_lock(&devices_lock);
-	dev = claim_locked(index);
-	mutex_unlock(&devices_lock);
-	return dev;
-}
-
 /* Nothing looks at it lazily any more, but the worker that may be doing this. */
 static void cancel_lazy_work(struct qcow2_device *dev)
 {
@@ -688,8 +685,10 @@ bool qcow2_device_has_children(struct qcow2_device *dev)
 static void keep_device(struct qcow2_device *dev, int err)
 {
 	mutex_lock(&devices_lock);
-	if (err != -EBUSY)
+	if (err != -EBUSY) {
 		WRITE_ONCE(dev->lazy, false);
+		dev->lazy_force = false;
+	}
 	qcow2_device_unclaim_locked(dev);
 	mutex_unlock(&devices_lock);
 }
