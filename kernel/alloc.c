@@ -524,6 +524,8 @@ static void release_last(struct qcow2_alloc *a, u64 start, u64 nr)
 	if (a->punch && !qcow2_commit_stopped(a->commit))
 		qcow2_file_punch(a->file, start << bits, nr << bits);
 	a->next = min(a->next, start);
+	/* What lay ahead of what the data have come to is no longer as it was when the file grew. */
+	qcow2_alloc_used_up_to(a, start + nr);
 }
 
 static int release_range(struct qcow2_alloc *a, u64 start, u64 nr)
@@ -582,12 +584,15 @@ static void release_work(struct work_struct *work)
 
 	spin_lock_irq(&a->lock);
 	list_splice_init(&a->drained, &drained);
-	waiting = !list_empty(&a->waiting);
 	spin_unlock_irq(&a->lock);
 	mutex_lock(&a->refs->lock);
 	list_for_each_entry_safe(b, next, &drained, list)
 		release_batch(a, b);
 	mutex_unlock(&a->refs->lock);
+	/* Now: a commit that one of them kicked meanwhile knew nothing of these. */
+	spin_lock_irq(&a->lock);
+	waiting = !list_empty(&a->waiting);
+	spin_unlock_irq(&a->lock);
 	qcow2_commit_changed(a->commit);
 	/* There is room now, and more when this is durable. */
 	if (waiting) {

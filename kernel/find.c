@@ -45,6 +45,7 @@ static int grow(struct qcow2_alloc *a, u64 want)
 static int add_blocks(struct qcow2_alloc *a, const struct qcow2_run *run)
 {
 	u64 table = a->refs->table.off, need;
+	u64 table_end = table + a->refs->table.nr * sizeof(__be64);
 	int err;
 
 	err = qcow2_refcount_add_blocks(a->refs, run->start, run->start + run->nr, a->end, &need);
@@ -54,8 +55,10 @@ static int add_blocks(struct qcow2_alloc *a, const struct qcow2_run *run)
 	if (err && run->start >= a->fresh)
 		a->fresh = a->end;
 	/* The old table is free. */
-	if (table != a->refs->table.off)
+	if (table != a->refs->table.off) {
 		a->next = min(a->next, table >> a->h->cluster_bits);
+		qcow2_alloc_used_up_to(a, DIV_ROUND_UP_ULL(table_end, a->h->cluster_size));
+	}
 	if (err == -EUCLEAN)
 		a->ops->corrupt(a, run->start, "has no refcount block, but metadata are near");
 	return err;
