@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What nobody may interrupt. See errand.h for the contract. */
 #include <linux/errno.h>
+#include <linux/sched/mm.h>
 
 #include "errand.h"
 
@@ -24,8 +25,11 @@ struct errand {
 static void errand_work(struct work_struct *work)
 {
 	struct errand *e = container_of(work, struct errand, work);
+	/* Memory must not wait for the disk that this holds something of. */
+	unsigned int noio = memalloc_noio_save();
 
 	e->ret = e->fn(e->arg);
+	memalloc_noio_restore(noio);
 }
 
 int qcow2_errand(int (*fn)(void *arg), void *arg)

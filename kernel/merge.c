@@ -345,20 +345,19 @@ static int drop_range(struct qcow2_merge *m, u64 cluster, u64 end)
 
 /*
  * In a data file each cluster has its place: who allocates it again may begin with zeros there,
- * so the entry must be gone for good, and those who read it.
+ * so the entry must be gone for good, and those who read it; also where only some could be dropped.
  */
-static int empty_places(struct qcow2_layer *l, u64 cluster, u64 end)
+static int empty_places(struct qcow2_layer *l, u64 cluster, u64 end, bool all)
 {
 	int err;
 
 	if (!qcow2_layer_has_data_file(l))
 		return 0;
 	err = qcow2_commit_wait(&l->commit);
-	if (!err && l->discard) {
-		synchronize_srcu_expedited(l->alloc.gen);
+	synchronize_srcu_expedited(l->alloc.gen);
+	if (!err && all && l->discard)
 		qcow2_file_punch(l->data, cluster << l->h.cluster_bits,
 				 (end - cluster) << l->h.cluster_bits);
-	}
 	return err;
 }
 
@@ -378,8 +377,11 @@ static int merge_batch(struct qcow2_merge *m, u64 *off)
 	if (!err && !qcow2_is_mutant(MERGE_UNFLUSHED))
 		err = qcow2_commit_wait(base);
 	end_cluster = clusters_up_to(l, *off);
-	if (!err)
-		err = drop_range(m, first, end_cluster) ?: empty_places(l, first, end_cluster);
+	if (!err) {
+		err = drop_range(m, first, end_cluster);
+		err2 = empty_places(l, first, end_cluster, !err);
+		err = err ?: err2;
+	}
 	qcow2_fence_end(&l->claims);
 	return err;
 }
