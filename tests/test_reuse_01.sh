@@ -38,10 +38,9 @@ write_until_ahead() {	# DEVICE IMAGE
 resize() { qcow2ctl resize "$1" +1M; }
 snapshot() { qcow2ctl snapshot create "$1" taken; }
 
-# Without punching, the old table's bytes are still there when its clusters are taken again: by tables,
-# and by clusters of which a sector is written.
+# Without punching, the old table's bytes are still there when its clusters are taken again: by tables.
 moved() {	# CHANGE
-	local old i
+	local old at i
 	qemu-img create -q -f qcow2 -o "cluster_size=$cluster_size,refcount_bits=64" image.qcow2 64M
 	rm -f disk
 	truncate -s 64M disk
@@ -54,10 +53,13 @@ moved() {	# CHANGE
 	if [ "$1" = resize ]; then
 		truncate -s 65M disk
 	fi
-	for ((i = 0; i < 300; i++)); do
-		put "$device" 512 $((done * 256 + 256 + 8 * i)) 1
+	# Up to it, and then a new L2 table for each sector, one of which would get its place.
+	for ((at = done + 1; at < 400 && $(never_used) + 300 < old / cluster_size; at++)); do
+		put "$device" 128k $at 1
 	done
-	put "$device" 128k $((done + 24)) 60
+	for ((i = 0; i < 300; i++)); do
+		put "$device" 512 $((at * 256 + 64 * i)) 1
+	done
 	check "the disk is right" cmp disk "$device"
 	qcow2ctl detach "$device" || qcow2ctl detach --force "$device"
 	check "the image is whole" qemu-img check -q image.qcow2
