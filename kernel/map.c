@@ -75,7 +75,7 @@ void qcow2_map_close(struct qcow2_map *m)
 struct spot {
 	u64 slice_off;	/* host offset, bytes; 0 where there is no table */
 	u32 idx;	/* entry within the slice */
-	u32 left;	/* entries from @idx to the slice's end */
+	u32 left;	/* entries from @idx to the slice's end, or the table's that is not there */
 };
 
 static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
@@ -92,10 +92,12 @@ static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
 	if (err)
 		return err;
 	p->idx = l2_idx & (per_slice - 1);
-	p->left = per_slice - p->idx;
+	p->left = (1U << h->l2_bits) - l2_idx;
 	p->slice_off = l2_off;
-	if (l2_off)
+	if (l2_off) {
+		p->left = per_slice - p->idx;
 		p->slice_off += round_down((u64)l2_idx * h->l2_entry_size, 1U << slice_bits(h));
+	}
 	return 0;
 }
 

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The header of the backing file is another one when it is opened to be merged into: refused, and the
-# disk stays what it is.
+# Images that are merged and are not what one expects: the header of the backing file is another one
+# when it is opened to be merged into, which is refused, and the disk stays what it is; an overlay is
+# as large as they can be, and empty.
 # kernels: uml uml-debug
-# timeout: 60
+# timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img qemu-io
 at_exit qcow2ctl detach --force --all
@@ -37,4 +38,15 @@ check "the header that was there: merged" qcow2ctl commit "$device"
 check "and the disk is what it was" eval 'blockdev --flushbufs $device && cmp $device before'
 check "detached" qcow2ctl detach "$device"
 check "the base is what the disk was" qemu-img compare -q -f qcow2 -F raw base before
+
+rm overlay base
+for image in base overlay; do
+	qemu-img create -q -f qcow2 -o cluster_size=2M $image 2E
+done
+qemu-img rebase -q -u -b base -F qcow2 overlay
+qemu-io -f qcow2 -c 'write -q -P 3 1025T 64k' overlay
+SECONDS=0
+check "an overlay of 2 EiB: merged" qcow2ctl commit overlay
+check "in no time: $SECONDS s" test $SECONDS -lt 10
+check "what it had is in the base" qemu-io -r -f qcow2 -c 'read -q -P 3 1025T 64k' base
 finish
