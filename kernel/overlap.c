@@ -75,22 +75,26 @@ static struct qcow2_overlap_set *locked_set(struct qcow2_overlap *o)
 	return rcu_dereference_protected(o->set, lockdep_is_held(&o->lock));
 }
 
-/* Room for one more. */
+/* Room for one more. Those that were removed do not come along, so there may be room without more. */
 static int grow(struct qcow2_overlap *o)
 {
-	struct qcow2_overlap_set *set = locked_set(o), *larger;
+	struct qcow2_overlap_set *set = locked_set(o), *fresh;
+	unsigned int bits = set->bits;
 	unsigned long i;
 
-	if (set->used < 1UL << (set->bits - 1))
+	if (set->used < 1UL << (bits - 1))
 		return 0;
-	larger = alloc_set(set->bits + 1, GFP_NOIO | __GFP_NOWARN);
+	/* A quarter of the slots is free to be used then, before this comes again. */
+	if (set->live >= 1UL << (bits - 2))
+		bits++;
+	fresh = alloc_set(bits, GFP_NOIO | __GFP_NOWARN);
 	/* Go on with a fuller one while that is possible. */
-	if (!larger)
+	if (!fresh)
 		return set->used < (1UL << set->bits) / 8 * 7 ? 0 : -ENOMEM;
 	for (i = 0; i < 1UL << set->bits; i++)
 		if (set->slots[i] && set->slots[i] != REMOVED)
-			insert(larger, set->slots[i]);
-	rcu_assign_pointer(o->set, larger);
+			insert(fresh, set->slots[i]);
+	rcu_assign_pointer(o->set, fresh);
 	kvfree_rcu(set, rcu);
 	return 0;
 }
