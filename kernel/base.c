@@ -58,8 +58,8 @@ static int check_mergeable(struct qcow2_device *dev, const char **why)
 
 /*
  * Somebody else may have changed the file. What the device has for this layer (buffers for
- * compressed clusters, the cipher, the data file) was made for the old header, and stays. What is in
- * the tables, and where they lie, is read anew; bitmaps are, when the layer becomes writable.
+ * compressed clusters, the cipher, the data file) was made for the old header, and stays. What is
+ * in the tables, and where they lie, is read anew; bitmaps are, when the layer becomes writable.
  */
 static int check_same_header(const struct qcow2_layer *l, const struct qcow2_layer *old,
 			     bool writable, const char **why)

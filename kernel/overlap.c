@@ -13,9 +13,9 @@
 #define REMOVED		(~0ULL)
 
 /*
- * What attach adds at most. The largest L1 table has 4 Mi entries, the largest refcount table 1 Mi; and
- * a small snapshot takes a cluster or a few, of which there may be 64 Ki. Of more than that most
- * does not exist, and a file with holes may claim any number: this is 256 MiB of memory.
+ * What attach adds at most. The largest L1 table has 4 Mi entries, the largest refcount table
+ * 1 Mi; and a small snapshot takes a cluster or a few, of which there may be 64 Ki. Of more than
+ * that most does not exist, for a file with holes may claim any number. This is 256 MiB of memory.
  */
 #define MAX_FILLED	(16ULL << 20)
 
@@ -75,7 +75,7 @@ static struct qcow2_overlap_set *locked_set(struct qcow2_overlap *o)
 	return rcu_dereference_protected(o->set, lockdep_is_held(&o->lock));
 }
 
-/* Room for one more. Those that were removed do not come along, so there may be room without more. */
+/* Room for one more. Those that were removed do not come along, which may be enough. */
 static int grow(struct qcow2_overlap *o)
 {
 	struct qcow2_overlap_set *set = locked_set(o), *fresh;

@@ -45,8 +45,8 @@ void qcow2_overlap_exit(struct qcow2_overlap *o);
 /**
  * qcow2_overlap_add() - these bytes are metadata
  * @off: host offset, bytes.  @len: bytes.
- * Context: may sleep, for memory. Return: 0; -EEXIST some of them are metadata already; and while it
- * is being filled -E2BIG there are too many, -ENOMEM, -EINTR.
+ * Context: may sleep, for memory. Return: 0; -EEXIST some of them are metadata already; and while
+ * it is being filled -E2BIG there are too many, -ENOMEM, -EINTR.
  */
 int qcow2_overlap_add(struct qcow2_overlap *o, u64 off, u64 len);
 

@@ -67,8 +67,8 @@ large_snapshots() {	# NUMBER
 }
 large_snapshots 300
 SECONDS=0
-refuse "snapshots with more tables than anybody has: not attached" 2 "more metadata than can be protected" \
-	qcow2ctl attach --no-partscan image
+refuse "snapshots with more tables than anybody has: not attached" 2 \
+	"more metadata than can be protected" qcow2ctl attach --no-partscan image
 check "and it took no minute: $SECONDS s" test $SECONDS -lt 30
 large_snapshots 10
 device=$(qcow2ctl attach --no-partscan image)

@@ -20,12 +20,13 @@ qemu-img convert -f qcow2 -O raw overlay before
 head -c 512 base >header
 
 device=$(qcow2ctl attach --allow-backing --no-partscan overlay)
+as_before() { blockdev --flushbufs "$device" && cmp "$device" before; }
 other() {	# WHAT FIELD=VALUE...
 	local what=$1
 	shift
 	"$poke" base "$@"
 	refuse "$what: refused" 2 "header .*has changed since it was attached" qcow2ctl commit "$device"
-	check "$what: the disk is what it was" eval 'blockdev --flushbufs $device && cmp $device before'
+	check "$what: the disk is what it was" as_before
 	dd if=header of=base conv=notrunc status=none
 }
 other "another compression" compression_type=1 incompatible_features=8
@@ -35,7 +36,7 @@ other "wider refcounts" refcount_order=5
 other "wider L2 entries" incompatible_features=16
 other "a smaller disk" size=65536
 check "the header that was there: merged" qcow2ctl commit "$device"
-check "and the disk is what it was" eval 'blockdev --flushbufs $device && cmp $device before'
+check "and the disk is what it was" as_before
 check "detached" qcow2ctl detach "$device"
 check "the base is what the disk was" qemu-img compare -q -f qcow2 -F raw base before
 

@@ -13,8 +13,7 @@ cd "$test_dir" || exit 1
 qemu-img create -q -f qcow2 -o cluster_size=512,preallocation=metadata image 64M
 device=$(qcow2ctl attach --no-partscan image)
 again_and_again() {
-	local i
-	for i in {1..80}; do
+	for _ in {1..80}; do
 		qcow2ctl snapshot create "$device" one && qcow2ctl snapshot delete "$device" one || return
 	done
 }
