@@ -56,6 +56,31 @@ static int check_mergeable(struct qcow2_device *dev, const char **why)
 	return qcow2_commit_stopped(&top->commit);
 }
 
+/*
+ * Somebody else may have changed the file. What the device has for this layer (buffers for
+ * compressed clusters, the cipher, the data file) was made for the old header, and stays. What is
+ * in the tables, and where they lie, is read anew; bitmaps are, when the layer becomes writable.
+ */
+static int check_same_header(const struct qcow2_layer *l, const struct qcow2_layer *old,
+			     bool writable, const char **why)
+{
+	const u64 layout = QCOW2_INCOMPAT_DATA_FILE | QCOW2_INCOMPAT_COMPRESSION |
+			   QCOW2_INCOMPAT_EXTL2;
+	const struct qcow2_header *h = &l->h, *was = &old->h;
+
+	if (l->format != QCOW2BLK_FORMAT_QCOW2)
+		return 0;
+	*why = "the backing file's header has changed since it was attached";
+	if (h->cluster_bits != was->cluster_bits ||
+	    h->compression_type != was->compression_type ||
+	    h->crypt_method != was->crypt_method || h->crypto_off != was->crypto_off ||
+	    h->crypto_len != was->crypto_len || h->refcount_order != was->refcount_order ||
+	    ((h->incompatible_features ^ was->incompatible_features) & layout))
+		return -EUCLEAN;
+	/* After a merge that has failed it may be what it was before that. */
+	return writable && h->size < was->size ? -EUCLEAN : 0;
+}
+
 /* The layer below the top, opened once more. The files are given up, also on an error. */
 static struct qcow2_layer *open_again(struct qcow2_device *dev, struct file *filp,
 				      struct file *data_filp, bool writable, const char **why)
@@ -71,7 +96,8 @@ static struct qcow2_layer *open_again(struct qcow2_device *dev, struct file *fil
 		fput(filp);
 		goto put_data;
 	}
-	err = qcow2_layer_open_data(l, data_filp, mode, why);
+	err = check_same_header(l, old, writable, why) ?:
+	      qcow2_layer_open_data(l, data_filp, mode, why);
 	if (err) {
 		qcow2_layer_close(l);
 		l = ERR_PTR(err);

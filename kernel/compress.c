@@ -289,13 +289,26 @@ static int inflate_zstd(struct context *ctx, const void *src, u32 src_len, void 
 	return 0;
 }
 
-static int decompress(struct context *ctx, const struct qcow2_extent *ext, void *dst)
+/* Is all here as large as this layer needs it? It is, unless somebody put in another layer. */
+static bool is_ready_for(const struct qcow2_compress *z, const struct qcow2_layer *l)
+{
+	return l->h.cluster_size <= z->cluster_size &&
+	       (l->h.compression_type == QCOW2_COMPRESSION_ZSTD ? z->need_zstd : z->need_zlib);
+}
+
+static int decompress(const struct qcow2_compress *z, struct context *ctx,
+		      const struct qcow2_extent *ext, void *dst)
 {
 	struct qcow2_layer *l = ext->layer;
 	void *src = ctx->stage + offset_in_page(ext->host_off);
 	ssize_t got;
 	int err;
 
+	if (!is_ready_for(z, l)) {
+		qcow2_layer_err(l, "compressed cluster at host offset %llu: there is no buffer for it\n",
+				ext->host_off);
+		return -EIO;
+	}
 	/* The last cluster's sectors may reach past the end of the file. */
 	got = qcow2_file_read(&l->file, src, ext->host_off, ext->csize);
 	if (got < 0) {
@@ -418,7 +431,7 @@ static void fill_buffer(struct qcow2_compress *z, const struct qcow2_extent *ext
 {
 	struct context *ctx = get_context(z);
 	u64 began = ktime_get_ns();
-	int err = decompress(ctx, ext, b->data);
+	int err = decompress(z, ctx, ext, b->data);
 	u64 nsec = ktime_get_ns() - began;
 
 	spin_lock(&z->lock);

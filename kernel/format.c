@@ -23,6 +23,8 @@
 #define BITMAPS_EXT_LENGTH	24U
 #define CRYPTO_EXT_LENGTH	16U
 #define LUKS_HEADER_LENGTH	592U
+/* Eight slots of the longest key take 2 MiB; more is none that QEMU has made. */
+#define LUKS_MAX_LENGTH		(16U << 20)
 #define SNAPSHOT_ENTRY_LENGTH	40U
 #define FORMAT_SIZE_MAX		((1ULL << 63) - 1)
 
@@ -390,6 +392,9 @@ static int check_crypto(const void *buf, struct qcow2_header *h, u64 file_size,
 	if (len < LUKS_HEADER_LENGTH)
 		return bad(fault, len, "full disk encryption header length",
 			   "is too small: a LUKS header has 592 bytes, and key material");
+	if (len > LUKS_MAX_LENGTH)
+		return bad(fault, len, "full disk encryption header length",
+			   "is too big: 16 MiB are the most");
 	if (off > file_size || len > file_size - off)
 		return bad(fault, len, "full disk encryption header length",
 			   "reaches past the end of the file");

@@ -2,6 +2,7 @@
 /* The mapping of one qcow2 image. See map.h for the contract. */
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
 #include "map.h"
@@ -74,7 +75,7 @@ void qcow2_map_close(struct qcow2_map *m)
 struct spot {
 	u64 slice_off;	/* host offset, bytes; 0 where there is no table */
 	u32 idx;	/* entry within the slice */
-	u32 left;	/* entries from @idx to the slice's end */
+	u32 left;	/* entries from @idx to the slice's end, or the table's that is not there */
 };
 
 static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
@@ -91,10 +92,12 @@ static int find_spot(const struct qcow2_map *m, u64 cluster, struct spot *p,
 	if (err)
 		return err;
 	p->idx = l2_idx & (per_slice - 1);
-	p->left = per_slice - p->idx;
+	p->left = (1U << h->l2_bits) - l2_idx;
 	p->slice_off = l2_off;
-	if (l2_off)
+	if (l2_off) {
+		p->left = per_slice - p->idx;
 		p->slice_off += round_down((u64)l2_idx * h->l2_entry_size, 1U << slice_bits(h));
+	}
 	return 0;
 }
 
@@ -340,28 +343,45 @@ int qcow2_map_lookup(struct qcow2_map *m, u64 off, u64 len, bool may_sleep, bool
 
 /* --- changes --------------------------------------------------------------------------- */
 
-int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
-			    struct qcow2_overlap *overlap, struct qcow2_fault *fault)
+static int protect_tables(struct qcow2_map *m, const __be64 *l1, u32 nr,
+			  struct qcow2_fault *fault)
 {
-	__be64 entry;
 	u64 l2_off;
 	u32 i;
 	int err = 0;
+
+	for (i = 0; i < nr && !err; i++) {
+		err = qcow2_l1_decode(m->h, be64_to_cpu(l1[i]), &l2_off, fault);
+		if (!err && l2_off)
+			err = qcow2_overlap_add(m->overlap, l2_off, m->h->cluster_size);
+	}
+	return err;
+}
+
+int qcow2_map_make_writable(struct qcow2_map *m, struct qcow2_alloc *alloc,
+			    struct qcow2_overlap *overlap, struct qcow2_fault *fault)
+{
+	u32 i, nr;
+	size_t bytes;
+	int err;
 
 	m->alloc = alloc;
 	m->overlap = overlap;
 	m->buffer = vmalloc(BUFFER_SIZE);
 	if (!m->buffer)
 		return -ENOMEM;
-	for (i = 0; i < m->h->l1_size && !err; i++) {
-		if (i < m->l1.nr)
-			entry = m->l1.entries[i];
-		else if (qcow2_file_read(m->file, &entry, m->l1.off + i * sizeof(entry),
-					 sizeof(entry)) != sizeof(entry))
+	err = protect_tables(m, m->l1.entries, m->l1.nr, fault);
+	/* There may be many more than the disk needs. */
+	for (i = m->l1.nr; i < m->h->l1_size && !err; i += nr) {
+		nr = min_t(u32, m->h->l1_size - i, BUFFER_SIZE / sizeof(__be64));
+		bytes = nr * sizeof(__be64);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (qcow2_file_read(m->file, m->buffer, m->l1.off + (u64)i * sizeof(__be64),
+				    bytes) != bytes)
 			return -EIO;
-		err = qcow2_l1_decode(m->h, be64_to_cpu(entry), &l2_off, fault);
-		if (!err && l2_off)
-			err = qcow2_overlap_add(overlap, l2_off, m->h->cluster_size);
+		err = protect_tables(m, m->buffer, nr, fault);
+		cond_resched();
 	}
 	return err;
 }

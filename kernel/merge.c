@@ -24,6 +24,9 @@
 #define BATCH_BYTES	(8ULL << 20)
 #define FENCE_BYTES	(256ULL << 20)
 
+/* Of L2 tables that one lookup goes over. */
+#define LOOKUP_TABLES	256ULL
+
 /* Who writes faster than that keeps what he writes in the overlay. */
 #define MAX_PASSES	3
 
@@ -224,13 +227,17 @@ static void count(struct qcow2_merge *m, u64 copied, u64 zeroed)
 	spin_unlock(&m->lock);
 }
 
-/* What has the overlay itself got from @off on? */
+/*
+ * What has the overlay itself got from @off on? A lookup goes on as long as the answer is the same,
+ * and must not sleep on its way: so not over more than some of its tables at a time.
+ */
 static int look_up(struct qcow2_merge *m, u64 off, u64 len, struct qcow2_extent *ext)
 {
 	struct qcow2_layer *l = overlay(m);
+	u64 most = LOOKUP_TABLES << (l->h.l2_bits + l->h.cluster_bits);
 	struct qcow2_fault fault;
 	int gen = qcow2_layer_enter(l);
-	int err = qcow2_map_lookup(&l->map, off, len, true, false, ext, &fault);
+	int err = qcow2_map_lookup(&l->map, off, min(len, most), true, false, ext, &fault);
 
 	qcow2_layer_leave(l, gen);
 	return err ? qcow2_lookup_failed(l, off, err, &fault) : 0;

@@ -600,14 +600,12 @@ static int open_base(struct genl_info *info, u32 index)
 	return err;
 }
 
-static int commit_doit(struct sk_buff *skb, struct genl_info *info)
+static int commit_step(struct genl_info *info)
 {
 	const char *why;
 	u32 index;
 	int err;
 
-	if (!may_change(skb))
-		return -EPERM;
 	if (GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_INDEX) ||
 	    GENL_REQ_ATTR_CHECK(info, QCOW2BLK_A_COMMIT_OP)) {
 		NL_SET_ERR_MSG(info->extack, "the request lacks a device or a step");
@@ -625,6 +623,15 @@ static int commit_doit(struct sk_buff *skb, struct genl_info *info)
 	}
 	if (err)
 		blame(info, info->attrs[QCOW2BLK_A_INDEX], why);
+	return err;
+}
+
+static int commit_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	int err = may_change(skb) ? commit_step(info) : -EPERM;
+
+	/* Whatever the step is: a layer has room for a key. */
+	wipe_keys(info);
 	return err;
 }
 

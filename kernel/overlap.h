@@ -19,24 +19,34 @@ struct qcow2_overlap_set;
 /**
  * struct qcow2_overlap - where metadata lie
  * @cluster_bits: of the image.
- * @lock: for changes. Held while memory is allocated.
+ * @filling: attach still adds what is there.
+ * @lock: for changes, also of @filling. Held while memory is allocated.
  * @set: the clusters. Under RCU.
  */
 struct qcow2_overlap {
 	unsigned int cluster_bits;
-	struct mutex lock;	/* protects changes of the set */
+	bool filling;
+	struct mutex lock;	/* see above */
 	struct qcow2_overlap_set __rcu *set;
 };
 
 /** qcow2_overlap_init() - none yet; the set grows with what is added. Return: 0, -ENOMEM. */
 int qcow2_overlap_init(struct qcow2_overlap *o, unsigned int cluster_bits);
 
+/**
+ * qcow2_overlap_filled() - all that the image has was added
+ * Until then there may be too much of it, nothing may be left out, and a signal that kills ends it.
+ * Context: may sleep.
+ */
+void qcow2_overlap_filled(struct qcow2_overlap *o);
+
 void qcow2_overlap_exit(struct qcow2_overlap *o);
 
 /**
  * qcow2_overlap_add() - these bytes are metadata
  * @off: host offset, bytes.  @len: bytes.
- * Context: may sleep, for memory. Return: 0; -EEXIST some of them are metadata already.
+ * Context: may sleep, for memory. Return: 0; -EEXIST some of them are metadata already; and while
+ * it is being filled -E2BIG there are too many, -ENOMEM, -EINTR.
  */
 int qcow2_overlap_add(struct qcow2_overlap *o, u64 off, u64 len);
 

@@ -224,10 +224,17 @@ int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta)
 
 int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount)
 {
-	struct block *b = get_block(s, cluster >> refs_of(s)->block_bits);
+	struct block *b = xa_load(&s->blocks, cluster >> refs_of(s)->block_bits);
 
-	if (IS_ERR(b))
-		return PTR_ERR(b);
+	*refcount = 0;
+	if (cluster >= s->l->alloc.end)
+		return 0;
+	/*
+	 * Blocks are kept for what changes only: wrong entries may ask for any of them, wherever
+	 * the file has none. Of others the old state is the new one, too.
+	 */
+	if (!b)
+		return qcow2_refcount_read(refs_of(s), cluster, refcount);
 	*refcount = qcow2_refcount_get(b->refs, s->l->h.refcount_order,
 				       cluster & (refs_per_block(s) - 1));
 	return 0;

@@ -39,7 +39,7 @@ struct qcow2_roots {
 /**
  * struct qcow2_shadow - a change that is being made
  * @l: the layer.
- * @blocks: refcount blocks that were looked at, struct block, by region.
+ * @blocks: refcount blocks of which something changes, struct block, by region.
  * @cursor: clusters below are in use, or were passed over.
  * @top: behind the highest cluster taken.
  * @table: (during the switch) the new refcount table.
@@ -70,7 +70,11 @@ int qcow2_shadow_begin(struct qcow2_shadow *s, struct qcow2_layer *l);
  */
 int qcow2_shadow_ref(struct qcow2_shadow *s, u64 start, u64 nr, int delta);
 
-/** qcow2_shadow_refcount() - a refcount of the new state. May sleep. Return: 0 or an errno. */
+/**
+ * qcow2_shadow_refcount() - a refcount of the new state
+ * @refcount: (out) 0 for a cluster outside of the file, too.
+ * Takes no memory. Context: may sleep. Return: 0 or an errno.
+ */
 int qcow2_shadow_refcount(struct qcow2_shadow *s, u64 cluster, u64 *refcount);
 
 /**

@@ -121,18 +121,22 @@ int qcow2_layer_begin_writing(struct qcow2_layer *l)
 static int protect_snapshots(struct qcow2_layer *l)
 {
 	struct qcow2_disk_snapshot s;
-	u64 off = l->h.snapshots_offset, l1_bytes;
-	u32 i, extra;
+	struct qcow2_fault fault;
+	u64 off = l->h.snapshots_offset, l1_off;
+	u32 i, extra, l1_size;
 	int err = 0;
 
 	for (i = 0; i < l->h.nb_snapshots && !err; i++) {
 		if (qcow2_file_read(&l->file, &s, off, sizeof(s)) != sizeof(s))
 			return -EUCLEAN;
-		l1_bytes = (u64)be32_to_cpu(s.l1_size) * sizeof(__be64);
+		l1_off = be64_to_cpu(s.l1_table_offset);
+		l1_size = be32_to_cpu(s.l1_size);
 		extra = be32_to_cpu(s.extra_len);
-		if (l1_bytes > QCOW2_MAX_L1_BYTES || extra > QCOW2_MAX_SNAPSHOT_EXTRA)
+		if (extra > QCOW2_MAX_SNAPSHOT_EXTRA ||
+		    qcow2_snapshot_check_l1(&l->h, l1_off, l1_size, qcow2_file_size(&l->file),
+					    &fault))
 			return -EUCLEAN;
-		err = qcow2_overlap_add(&l->overlap, be64_to_cpu(s.l1_table_offset), l1_bytes);
+		err = qcow2_overlap_add(&l->overlap, l1_off, (u64)l1_size * sizeof(__be64));
 		off += round_up(sizeof(s) + extra + be16_to_cpu(s.id_len) +
 				be16_to_cpu(s.name_len), 8);
 	}
@@ -197,7 +201,10 @@ static int make_qcow2_writable(struct qcow2_layer *l, struct qcow2_layer *reader
 		err = protect_metadata(l, &fault, why);
 	}
 	l->untouched = true;
-	return err ?: qcow2_bitmaps_load(&l->bitmaps, l->name, &l->alloc, why);
+	err = err ?: qcow2_bitmaps_load(&l->bitmaps, l->name, &l->alloc, why);
+	if (!err)
+		qcow2_overlap_filled(&l->overlap);
+	return err;
 }
 
 int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_layer *reader,
@@ -219,6 +226,10 @@ int qcow2_layer_make_writable(struct qcow2_layer *l, bool discard, struct qcow2_
 					NULL, &commit_ops);
 	if (err == -ENOMEM)
 		*why = "out of memory";
+	else if (err == -EINTR)
+		*why = "interrupted";
+	else if (err == -E2BIG)
+		*why = "there is more metadata than can be protected: attach read-only";
 	return err;
 }
 

@@ -9,8 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Eight slots of the longest key take 2 MiB; more is none that QEMU has made. */
-#define MAX_HEADER_LEN	(16U << 20)
 #define COPY_LEN	65536
 
 /* Section "LUKS header": where the cipher's mode stands, in 32 bytes. */
@@ -67,10 +65,6 @@ static int copy_header(struct qcow2_luks *luks, const struct qcow2_layer *layer,
 	uint64_t done;
 	ssize_t len;
 
-	if (h->crypto_len > MAX_HEADER_LEN)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, layer->name,
-				       "full disk encryption header length %llu is too big: 16 MiB are the most",
-				       (unsigned long long)h->crypto_len);
 	luks->fd = memfd_create("luks", MFD_CLOEXEC);
 	if (luks->fd < 0)
 		return bad_header(luks, errno, err);

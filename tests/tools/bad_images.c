@@ -65,6 +65,7 @@
 	AT(116, 4, 16), AT(120, 8, luks_off), AT(128, 8, luks_len)
 #define LUKS_SMALL "full disk encryption header length is too small: a LUKS header has 592 bytes, " \
 	"and key material"
+#define LUKS_BIG "full disk encryption header length is too big: 16 MiB are the most"
 #define LUKS_EOF "full disk encryption header length reaches past the end of the file"
 #define RESERVED "has reserved bits set"
 #define ELSEWHERE "is not the guest offset, as it must be in an external data file"
@@ -229,7 +230,9 @@ const struct row bad_rows[] = {
 	REFUSE("luks-length-0", LUKS_SMALL, LUKS(CLUSTER, 0)),
 	REFUSE("luks-length-591", LUKS_SMALL, LUKS(CLUSTER, 591)),
 	REFUSE("luks-length-past-end", LUKS_EOF, LUKS(CLUSTER, 1 << 20)),
-	REFUSE("luks-length-max", LUKS_EOF, LUKS(CLUSTER, ~0ULL)),
+	REFUSE("luks-length-16-mib", LUKS_EOF, LUKS(CLUSTER, 16 << 20)),
+	REFUSE("luks-length-too-big", LUKS_BIG, LUKS(CLUSTER, (16 << 20) + 1)),
+	REFUSE("luks-length-max", LUKS_BIG, LUKS(CLUSTER, ~0ULL)),
 	REFUSE("luks-offset-past-end", LUKS_EOF, LUKS(1ULL << 40, 592)),
 	REFUSE("luks-offset-max", LUKS_EOF, LUKS(~0ULL << 16, 592)),
 	CUT("extension-65", "header extension is one too many: 64 are the most",

@@ -310,6 +310,80 @@ static void refused(const char *what, uint8_t command, void (*put)(struct nlmsgh
 		wrong("%s: %s, without a sentence", what, strerror(-err));
 }
 
+/* Not to be found in what the kernel sends back; the first 32 of them. */
+#define KEY_BYTES "a key that nobody has any use for"
+
+static void layer_with_key(struct nlmsghdr *nlh, bool cipher)
+{
+	struct nlattr *layers = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYERS);
+	struct nlattr *layer = mnl_attr_nest_start(nlh, QCOW2BLK_A_LAYER);
+
+	mnl_attr_put_u32(nlh, QCOW2BLK_A_LAYER_FD, rules_fd);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_FORMAT, QCOW2BLK_FORMAT_QCOW2);
+	if (cipher)
+		mnl_attr_put_strz(nlh, QCOW2BLK_A_LAYER_CIPHER, "xts(aes)");
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_LAYER_IV, QCOW2BLK_IV_PLAIN64);
+	mnl_attr_put(nlh, QCOW2BLK_A_LAYER_KEY, 32, KEY_BYTES);
+	mnl_attr_nest_end(nlh, layer);
+	mnl_attr_nest_end(nlh, layers);
+}
+
+static void attach_with_key(struct nlmsghdr *nlh)
+{
+	read_only(nlh);
+	layer_with_key(nlh, true);
+}
+
+static void commit_step(struct nlmsghdr *nlh, uint8_t step)
+{
+	index_7(nlh);
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_COMMIT_OP, step);
+}
+
+static void open_with_key(struct nlmsghdr *nlh)
+{
+	commit_step(nlh, QCOW2BLK_COMMIT_OPEN);
+	layer_with_key(nlh, true);
+}
+
+static void open_with_half_a_key(struct nlmsghdr *nlh)
+{
+	commit_step(nlh, QCOW2BLK_COMMIT_OPEN);
+	layer_with_key(nlh, false);
+}
+
+static void start_with_key(struct nlmsghdr *nlh)
+{
+	commit_step(nlh, QCOW2BLK_COMMIT_START);
+	layer_with_key(nlh, true);
+}
+
+static void open_nothing_with_key(struct nlmsghdr *nlh)
+{
+	mnl_attr_put_u8(nlh, QCOW2BLK_A_COMMIT_OP, QCOW2BLK_COMMIT_OPEN);
+	layer_with_key(nlh, true);
+}
+
+static void key_wiped(const char *what, uint8_t command, void (*put)(struct nlmsghdr *nlh))
+{
+	char back[16384];
+	size_t len = rig_send_back(command, put, back, sizeof(back));
+
+	if (!len)
+		wrong("%s: not refused", what);
+	else if (memmem(back, len, KEY_BYTES, 32))
+		wrong("%s: the key comes back", what);
+}
+
+static void key_rules(void)
+{
+	key_wiped("an attach with a key", QCOW2BLK_CMD_ATTACH, attach_with_key);
+	key_wiped("a backing file with a key", QCOW2BLK_CMD_COMMIT, open_with_key);
+	key_wiped("a backing file with half a key", QCOW2BLK_CMD_COMMIT, open_with_half_a_key);
+	key_wiped("a backing file of nothing", QCOW2BLK_CMD_COMMIT, open_nothing_with_key);
+	key_wiped("the start of a commit with a key", QCOW2BLK_CMD_COMMIT, start_with_key);
+}
+
 static void message_rules(void)
 {
 	static const struct {
@@ -474,6 +548,7 @@ static int rules(const char *dir, const char *image)
 {
 	rules_fd = open_image(image);
 	message_rules();
+	key_rules();
 	file_rules(dir, image);
 	chain_rules(image);
 	race_rules();

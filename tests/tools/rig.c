@@ -262,6 +262,30 @@ int rig_send(uint8_t command, void (*put)(struct nlmsghdr *nlh), char *sentence)
 	return talk(nlh, &answer);
 }
 
+size_t rig_send_back(uint8_t command, void (*put)(struct nlmsghdr *nlh), void *back, size_t size)
+{
+	const struct nlmsgerr *err;
+	char buf[16384];
+	struct nlmsghdr *nlh;
+	int len, caps = 0;
+
+	connect_to_module();
+	mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &caps, sizeof(caps));
+	nlh = request(buf, family, command);
+	put(nlh);
+	len = mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0 ? 0 :
+	      mnl_socket_recvfrom(sock, buf, sizeof(buf));
+	caps = 1;
+	mnl_socket_setsockopt(sock, NETLINK_CAP_ACK, &caps, sizeof(caps));
+	if (!mnl_nlmsg_ok(nlh, len) || nlh->nlmsg_type != NLMSG_ERROR)
+		return 0;
+	err = mnl_nlmsg_get_payload(nlh);
+	if (!err->error || nlh->nlmsg_flags & NLM_F_CAPPED || err->msg.nlmsg_len > size)
+		return 0;
+	memcpy(back, &err->msg, err->msg.nlmsg_len);
+	return err->msg.nlmsg_len;
+}
+
 static int send_detach(int index, uint32_t flags)
 {
 	char buf[1024];

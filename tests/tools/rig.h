@@ -60,6 +60,12 @@ int rig_attach(struct rig_attach *a);
 struct nlmsghdr;
 int rig_send(uint8_t command, void (*put)(struct nlmsghdr *nlh), char *sentence);
 
+/*
+ * Likewise of one that is refused, and get it back as the kernel leaves it. @back: (out) @size bytes
+ * at most. Return: how many; 0: it was not refused, or there was no answer.
+ */
+size_t rig_send_back(uint8_t command, void (*put)(struct nlmsghdr *nlh), void *back, size_t size);
+
 /* A word of the command line: auto, on or off. Dies if it is another one. */
 uint8_t rig_parse_direct_io(const char *word);
 

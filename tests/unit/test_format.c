@@ -458,6 +458,7 @@ static void luks_extension(void **state)
 	assert_fault(&fault, "full disk encryption header length reaches past the end of the file");
 	put(&image, 128, 8, UINT64_MAX);
 	assert_int_equal(parse(&image, &h, &fault), -EINVAL);
+	assert_fault(&fault, "full disk encryption header length is too big: 16 MiB are the most");
 	put(&image, 128, 8, 591);
 	assert_int_equal(parse(&image, &h, &fault), -EINVAL);
 	assert_fault(&fault,
