@@ -64,6 +64,31 @@ check "which is said" grep -q "worse: warning: .*; qemu-img check -r all tries t
 qcow2ctl detach --all
 check "and did" qemu-img check -q worse
 
+# It opens the image, and nothing that the image names, which may be anything.
+break_cluster() {	# FILE: one that is marked as zeros, with a place that none can have
+	poke "$1" "$(($(number_at "$1" "$(number_at "$1" 40)") & 0xfffffffffffe00)):8=0x8000000100000201"
+}
+truncate -s 1M victim
+qemu-img create -q -f qcow2 -b "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"$test_dir/victim\"}}" \
+	-F raw 'hostile "it'\''s"' 1M
+qemu-img create -q -f qcow2 -o data_file=hostile.data,data_file_raw=off data.qcow2 1M
+for image in 'hostile "it'\''s"' data.qcow2; do
+	qemu-io -f qcow2 -c 'write 0 1M' "$image" >/dev/null
+	break_cluster "$image"
+done
+rm victim hostile.data
+for image in 'hostile "it'\''s"' data.qcow2; do
+	refuse "$image is broken" 2 'data may be wrong' qcow2ctl check "$image"
+	check "$image is mended without the other file" qcow2ctl check --repair=all "$image"
+done
+break_cluster 'hostile "it'\''s"'
+refuse "attach --repair mends it before it looks at the name" 2 "is not named by a plain path" \
+	qcow2ctl attach --repair 'hostile "it'\''s"'
+check "and did" qcow2ctl check 'hostile "it'\''s"'
+dd if='hostile "it'\''s"' of="$loop" bs=1M conv=fsync status=none
+break_cluster "$loop"
+check "on a block device, too" qcow2ctl check --repair=all "$loop"
+
 qemu-img create -q -f qcow2 corrupt 1M
 poke corrupt incompatible_features=2
 refuse "an image that is marked corrupt" 2 "corrupt: the image is marked corrupt, so it is not written; attach --repair mends it" \
