@@ -258,17 +258,20 @@ static int check_place(const struct qcow2_chain *chain, const struct qcow2_layer
 		       const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
 	const char *top = chain->layer[0].path;
+	/* Beside a block device lie all the host's disks, not the image's files. */
+	bool in_dev = S_ISBLK(chain->layer[0].st.st_mode);
 	unsigned int i;
 
-	if (policy->anywhere || is_below(layer->path, top, strrchr(top, '/') - top))
+	if (policy->anywhere || (!in_dev && is_below(layer->path, top, strrchr(top, '/') - top)))
 		return 0;
 	for (i = 0; i < policy->nr_backing_dirs; i++)
 		if (is_below(layer->path, policy->backing_dirs[i],
 			     strlen(policy->backing_dirs[i])))
 			return 0;
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, owner,
-			       "the %s %s lies outside the image's directory; --backing-dir %.*s allows that, --allow-backing any place",
+			       "the %s %s lies outside the image's directory%s; --backing-dir %.*s allows that, --allow-backing any place",
 			       kind_names[kind], layer->path,
+			       in_dev ? " (an image on a block device has none)" : "",
 			       (int)(strrchr(layer->path, '/') - layer->path ?: 1), layer->path);
 }
 

@@ -10,7 +10,8 @@
  * - it is a regular file or a block device, which is known before it is opened, for
  *   opening a device can already do something;
  * - where it really is, symlinks resolved, is below the directory where the top
- *   image really is, or below one that the user allowed;
+ *   image really is, or below one that the user allowed; a top on a block device has no
+ *   such directory, for in /dev are the host's disks;
  * - it is not in the chain already.
  * An image's external data file is held to the same, but for its format, which is raw. One
  * that the user names may lie anywhere.
