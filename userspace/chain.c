@@ -200,21 +200,29 @@ static int look_at_device(struct qcow2_layer *layer, bool writable, bool attach,
 	return 0;
 }
 
+int qcow2_chain_reopen(int fd, int flags)
+{
+	char link[64];
+	int copy;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	copy = open(link, flags | O_CLOEXEC | O_NOCTTY | O_NOATIME);
+	if (copy < 0 && errno == EPERM)		/* not the owner's */
+		copy = open(link, flags | O_CLOEXEC | O_NOCTTY);
+	return copy;
+}
+
 /* Put a descriptor for I/O in the place of the O_PATH one, for the very same file. */
 static int open_file(struct qcow2_layer *layer, bool writable, bool attach,
 		     struct qcow2_error *err)
 {
-	int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
-	char link[64];
+	int flags = writable ? O_RDWR : O_RDONLY;
 	int fd;
 
 	/* Nobody mounts a block device that is written as an image, nor the other way round. */
 	if (writable && S_ISBLK(layer->st.st_mode))
 		flags |= O_EXCL;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", layer->fd);
-	fd = open(link, flags | O_NOATIME);
-	if (fd < 0 && errno == EPERM)		/* not the owner's */
-		fd = open(link, flags);
+	fd = qcow2_chain_reopen(layer->fd, flags);
 	if (fd < 0)
 		return cannot_open(layer, writable, attach, explain_open(errno, writable), err);
 	close(layer->fd);

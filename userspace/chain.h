@@ -174,6 +174,15 @@ int qcow2_chain_backing_path(const struct qcow2_layer *layer, char **path,
 			     struct qcow2_error *err);
 
 /**
+ * qcow2_chain_reopen() - open for I/O what an O_PATH descriptor shows, whatever its path shows by now
+ * @fd: the descriptor; it stays open.
+ * @flags: of open(2).
+ *
+ * Return: another descriptor, or -1 with errno.
+ */
+int qcow2_chain_reopen(int fd, int flags);
+
+/**
  * qcow2_chain_close() - close all layers; locks that nobody else holds go with them
  * @chain: the chain.
  */
