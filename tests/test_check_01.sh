@@ -7,7 +7,7 @@
 # timeout: 180
 . "$(dirname "$0")/test_common.sh"
 PATH=$test_top/build/tests:$PATH
-need qemu-img qemu-io jq losetup
+need qemu-img qemu-io jq losetup iconv
 modprobe loop 2>/dev/null
 at_exit qcow2ctl detach --all
 cd "$test_dir" || exit 1
@@ -96,6 +96,22 @@ refuse "an image that is marked corrupt" 2 "corrupt: the image is marked corrupt
 check "after a check it is not" qcow2ctl attach --repair corrupt
 qcow2ctl detach --all
 check "for good" eval "! is_flagged corrupt"
+
+# --- bytes of an image that are no UTF-8 -----------------------------------------------------------
+is_utf8() { iconv -f UTF-8 -t UTF-8 "$1" >utf8 && jq -e . "$1"; }
+qemu-img create -q -f qcow2 names 1M
+qemu-img snapshot -c one names
+entry=$(number_at names 64)
+printf '\xff' | dd of=names bs=1 seek=$((entry + 64)) conv=notrunc status=none	# its ID
+device=$(qcow2ctl attach -r --load-snapshot one names)
+qcow2ctl list --json >json
+check "list --json is JSON whatever a snapshot is called" is_utf8 json
+check "and has the snapshot" grep -q '"snapshot": *"�"' json
+qcow2ctl detach "$device"
+printf '\x01' | dd of=names bs=1 seek=$((entry + 7)) conv=notrunc status=none	# its L1 table
+qcow2ctl check --json names >json
+check "so is check --json" is_utf8 json
+check "and has the fault" grep -q 'snapshot .*: ' json
 
 # --- images that are in use -----------------------------------------------------------------------
 qemu-img create -q -f qcow2 -o cluster_size=4k base 64M

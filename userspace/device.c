@@ -270,8 +270,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 		json_object_array_add(layers, layer_json(&device->layers[i]));
 	json_object_object_add(o, "layers", layers);
 	qcow2_output_add_str(o, "name", device->name);
-	if (device->snapshot)
-		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
+	qcow2_output_add_str(o, "snapshot", device->snapshot);
 	if (device->parent != QCOW2_NL_ANY_INDEX)
 		json_object_object_add(o, "parent", parent_json(device));
 	if (device->commit.state != QCOW2_NL_COMMIT_NONE)
