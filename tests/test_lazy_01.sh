@@ -3,6 +3,7 @@
 #
 # detach --lazy: the device goes when the last one closes it, also a partition, a mount, a device
 # that shows its snapshot, a commit; what could not be made durable stays.
+# shellcheck disable=SC2016 # the variables are those of jq
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img sfdisk mkfs.ext4 jq dmsetup losetup
