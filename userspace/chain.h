@@ -174,11 +174,11 @@ int qcow2_chain_backing_path(const struct qcow2_layer *layer, char **path,
 			     struct qcow2_error *err);
 
 /**
- * qcow2_chain_reopen() - open for I/O what an O_PATH descriptor shows, whatever its path shows by now
+ * qcow2_chain_reopen() - open for I/O what an O_PATH descriptor shows
  * @fd: the descriptor; it stays open.
  * @flags: of open(2).
  *
- * Return: another descriptor, or -1 with errno.
+ * It is that file, whatever lies at its path by now. Return: another descriptor, or -1 with errno.
  */
 int qcow2_chain_reopen(int fd, int flags);
 

@@ -215,7 +215,8 @@ static void spell_image(const struct qcow2_layer *layer, int fd, char text[stati
 	char data[128] = "";
 
 	if (qcow2_has_data_file(&layer->image.header))
-		snprintf(data, sizeof(data), ",\"data-file\":{\"driver\":\"null-co\",\"size\":%llu}",
+		snprintf(data, sizeof(data),
+			 ",\"data-file\":{\"driver\":\"null-co\",\"size\":%llu}",
 			 (unsigned long long)layer->image.header.size);
 	snprintf(text, SPELLED_LEN,
 		 "json:{\"driver\":\"qcow2\",\"backing\":null%s,\"file\":{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/%d\"}}",
