@@ -7,7 +7,7 @@
 # timeout: 180
 . "$(dirname "$0")/test_common.sh"
 PATH=$test_top/build/tests:$PATH
-need qemu-img qemu-io jq losetup
+need qemu-img qemu-io jq losetup iconv
 modprobe loop 2>/dev/null
 at_exit qcow2ctl detach --all
 cd "$test_dir" || exit 1
@@ -64,6 +64,31 @@ check "which is said" grep -q "worse: warning: .*; qemu-img check -r all tries t
 qcow2ctl detach --all
 check "and did" qemu-img check -q worse
 
+# It opens the image, and nothing that the image names, which may be anything.
+break_cluster() {	# FILE: one that is marked as zeros, with a place that none can have
+	poke "$1" "$(($(number_at "$1" "$(number_at "$1" 40)") & 0xfffffffffffe00)):8=0x8000000100000201"
+}
+truncate -s 1M victim
+qemu-img create -q -f qcow2 -b "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"$test_dir/victim\"}}" \
+	-F raw 'hostile "it'\''s"' 1M
+qemu-img create -q -f qcow2 -o data_file=hostile.data,data_file_raw=off data.qcow2 1M
+for image in 'hostile "it'\''s"' data.qcow2; do
+	qemu-io -f qcow2 -c 'write 0 1M' "$image" >/dev/null
+	break_cluster "$image"
+done
+rm victim hostile.data
+for image in 'hostile "it'\''s"' data.qcow2; do
+	refuse "$image is broken" 2 'data may be wrong' qcow2ctl check "$image"
+	check "$image is mended without the other file" qcow2ctl check --repair=all "$image"
+done
+break_cluster 'hostile "it'\''s"'
+refuse "attach --repair mends it before it looks at the name" 2 "is not named by a plain path" \
+	qcow2ctl attach --repair 'hostile "it'\''s"'
+check "and did" qcow2ctl check 'hostile "it'\''s"'
+dd if='hostile "it'\''s"' of="$loop" bs=1M conv=fsync status=none
+break_cluster "$loop"
+check "on a block device, too" qcow2ctl check --repair=all "$loop"
+
 qemu-img create -q -f qcow2 corrupt 1M
 poke corrupt incompatible_features=2
 refuse "an image that is marked corrupt" 2 "corrupt: the image is marked corrupt, so it is not written; attach --repair mends it" \
@@ -71,6 +96,22 @@ refuse "an image that is marked corrupt" 2 "corrupt: the image is marked corrupt
 check "after a check it is not" qcow2ctl attach --repair corrupt
 qcow2ctl detach --all
 check "for good" eval "! is_flagged corrupt"
+
+# --- bytes of an image that are no UTF-8 -----------------------------------------------------------
+is_utf8() { iconv -f UTF-8 -t UTF-8 "$1" >utf8 && jq -e . "$1"; }
+qemu-img create -q -f qcow2 names 1M
+qemu-img snapshot -c one names
+entry=$(number_at names 64)
+printf '\xff' | dd of=names bs=1 seek=$((entry + 64)) conv=notrunc status=none	# its ID
+device=$(qcow2ctl attach -r --load-snapshot one names)
+qcow2ctl list --json >json
+check "list --json is JSON whatever a snapshot is called" is_utf8 json
+check "and has the snapshot" grep -q '"snapshot": *"�"' json
+qcow2ctl detach "$device"
+printf '\x01' | dd of=names bs=1 seek=$((entry + 7)) conv=notrunc status=none	# its L1 table
+qcow2ctl check --json names >json
+check "so is check --json" is_utf8 json
+check "and has the fault" grep -q 'snapshot .*: ' json
 
 # --- images that are in use -----------------------------------------------------------------------
 qemu-img create -q -f qcow2 -o cluster_size=4k base 64M

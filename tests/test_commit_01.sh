@@ -5,7 +5,7 @@
 # kernels: uml uml-debug 6.1
 # timeout: 300
 . "$(dirname "$0")/test_common.sh"
-need qemu-img qemu-io mkfs.ext4 fsck.ext4 losetup jq
+need qemu-img qemu-io mkfs.ext4 fsck.ext4 losetup fsfreeze prlimit jq
 modprobe -q loop
 
 at_exit qcow2ctl detach --force --all
@@ -180,6 +180,33 @@ again() {
 	qcow2ctl commit "$device" && qcow2ctl detach "$device" && whole base && whole overlay
 }
 
+# A tool that cannot see how far it is gives up, but lets nobody read what is still being written.
+blind() {
+	local dir=$test_dir/blind device pid status=0
+	mkdir -p "$dir/store" && cd "$dir" || return
+	truncate -s 400M disk && mkfs.ext4 -q disk && mount -o loop disk store || return
+	at_exit umount "$dir/store"
+	at_exit fsfreeze -u "$dir/store"
+	cd store && qemu-img create -q -f qcow2 base 160M && qemu-img create -q -f qcow2 -b base -F qcow2 overlay &&
+		qemu-io -f qcow2 -c 'write -q -P 1 0 160M' overlay || return
+	device=$(qcow2ctl attach --no-partscan overlay) || return
+	qcow2ctl commit "$device" 2>../said &
+	pid=$!
+	until [ "$(qcow2ctl list --json | jq -r '.[].commit.state')" = running ]; do
+		kill -0 "$pid" || return
+	done
+	# The merge waits in the file system, the tool runs out of descriptors.
+	fsfreeze -f . && prlimit --pid "$pid" --nofile=3:3
+	wait "$pid" || status=$?
+	cat ../said
+	[ "$status $(qcow2ctl list --json | jq -r '.[].commit.state')" = "2 running" ] &&
+		! qemu-io -r -f qcow2 -c 'read -q 0 512' base || status=1
+	fsfreeze -u . && [ "$status" = 2 ] || return
+	while [ "$(qcow2ctl list --json | jq -r '.[].commit.state')" = running ]; do sleep 0.1; done
+	qcow2ctl commit "$device" && qemu-io -r -f qcow2 -c 'read -q -P 1 0 1M' base &&
+		qcow2ctl detach "$device" && whole base && cd .. && umount store
+}
+
 refusals() {
 	local dir=$test_dir/refused other
 	rm -rf "$dir" && mkdir "$dir" && cd "$dir" || return
@@ -247,5 +274,6 @@ if [ "${VM_KERNEL:-}" = uml ]; then
 fi
 check "interrupted" interrupted
 [ "${VM_KERNEL:-}" != uml ] || check "once more" again
+[ "${VM_KERNEL:-}" != uml ] || check "by a tool that cannot look" blind
 refusals
 finish

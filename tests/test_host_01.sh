@@ -128,9 +128,32 @@ dd if=raw of="$device" bs=1M count=4 conv=fsync status=none
 fsfreeze -f store
 qcow2ctl commit "$device" >said 2>&1 &
 sleep 2
+refuse "the size stays meanwhile, and it is said why" 2 \
+	"$device: it is being committed, and keeps its size until that ends; .*commit --stop" \
+	qcow2ctl resize "$device" +1M
 fsfreeze -u store
 wait $!
 check "and nowhere else" eval "! grep committing said"
+
+# --- a mount that another one hides -------------------------------------------------------------
+mkfs.ext4 -qF "$device"
+mount "$device" one
+check "nothing is hidden: no word" test -z "$(qcow2ctl snapshot create "$device" seen 2>&1)"
+# Here the path shows the file system that the image is on.
+mount --bind store one
+timeout 60 qcow2ctl snapshot create "$device" hidden 2>said &
+creating=$!
+for _ in {1..100}; do
+	[ -d /proc/$creating ] || break
+	sleep 0.1
+done
+check "a snapshot does not freeze what hides a mount" test ! -d /proc/$creating
+fsfreeze -u store 2>/dev/null
+wait $creating
+check "it is made" grep -q hidden <(qcow2ctl snapshot list "$device")
+check "with a warning" grep -q "^qcow2ctl: $test_dir/one: warning: another mount hides what is mounted there from ${device#/dev/}," said
+umount one
+umount one
 qcow2ctl detach "$device"
 
 # --- list and its columns ---------------------------------------------------------------------

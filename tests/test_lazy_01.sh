@@ -3,6 +3,7 @@
 #
 # detach --lazy: the device goes when the last one closes it, also a partition, a mount, a device
 # that shows its snapshot, a commit; what could not be made durable stays.
+# shellcheck disable=SC2016 # the variables are those of jq
 # timeout: 120
 . "$(dirname "$0")/test_common.sh"
 need qemu-img sfdisk mkfs.ext4 jq dmsetup losetup
@@ -119,6 +120,11 @@ fail_at_close() {	# DETACH-OPTION...
 	"$test_top/build/tests/hear" "${device#/dev/qcow}" \
 		bash -c 'break_and_close "$@"' bash "$@" >heard
 }
+qcow2ctl monitor --json >events &
+at_exit kill $!
+qcow2ctl monitor >lines &
+at_exit kill $!
+until grep -q listening events && grep -q listening lines; do sleep 0.05; done
 fail_at_close
 check "what cannot be made durable stays" test -b "$device"
 check "and is not to go by itself any longer" eval "! lazy $device"
@@ -130,4 +136,14 @@ check "by force it goes" qcow2ctl detach --force "$device"
 fail_at_close --force
 check "lazily and by force it goes" test ! -e "$device"
 check "an event tells that something was lost" grep -q "^9 1 5$" heard
+for _ in {1..100}; do
+	[ "$(grep -c '"detached"' events) $(grep -c ': detached' lines)" = "2 2" ] && break
+	sleep 0.05
+done
+for event in detach-failed data-lost; do
+	check "monitor --json tells of it, $event" jq -se --arg event $event --arg device "$device" \
+		'map(select(.event == $event and .device == $device and .errno == 5)) | length >= 1' events
+done
+check "monitor says that it stays" grep -q "$device: stays attached: .* cannot be made durable: Input/output error" lines
+check "and what is lost" grep -q "$device: goes by force, and what was written since .* is lost: Input/output error" lines
 finish

@@ -97,6 +97,17 @@ check "each has one device" test "$(qcow2ctl list --json | jq length)" = 2
 check "umount by directory" umount one
 check "umount of the other" umount two
 check "no image is in use" eval 'free plain.qcow2 && free "a disk.qcow2"'
+
+# Where it stands in /etc/fstab, mount(8) and libmount find type qcow2 there.
+mount --bind fstab /etc/fstab && at_exit umount /etc/fstab
+check "mount by directory" mount one
+check "remount of it" timeout 10 mount -o remount,ro one
+check "it is read-only, nosuid and nodev are kept" grep -qE '^ro,nosuid,nodev' <(findmnt -no OPTIONS one)
+check "and back" timeout 10 mount -o remount,rw,noatime one
+check "it is writable, with one more option" grep -qE '^rw,nosuid,nodev,noatime' <(findmnt -no OPTIONS one)
+check "umount after a remount" umount one
+check "the image is free after that, too" free "a disk.qcow2"
+
 for i in 1 2 3 4; do
 	mkdir -p many/$i
 	mount -t qcow2 -o part=$((i % 2 + 1)) "a disk.qcow2" many/$i &

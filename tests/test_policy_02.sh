@@ -21,6 +21,33 @@ refuse "a backing file in /dev lies outside" 2 "--backing-dir /dev allows" qcow2
 check "--backing-dir allows it" qcow2ctl attach -r --backing-dir /dev top
 qcow2ctl detach --all
 
+# An image on a block device, whoever wrote it, gets none of the host's disks.
+truncate -s 1M secret top-file
+secret=$(losetup -f --show secret)
+at_exit losetup -d "$secret"
+top=$(losetup -f --show top-file)
+at_exit losetup -d "$top"
+ln -s "$top" top-link
+for name in "$secret" "${secret##*/}"; do
+	qemu-img create -q -f qcow2 -u -b "$name" -F raw "$top" 1M
+	refuse "/dev is no image's directory: $name" 2 \
+		"$top: the backing file $secret lies outside .*an image on a block device has none\); --backing-dir /dev allows that, --allow-backing any" \
+		qcow2ctl attach -r "$top"
+done
+qemu-img create -q -f qcow2 -u -b "$secret" -F raw "$top" 1M
+refuse "nor the one of a symlink to it" 2 "an image on a block device has none" \
+	qcow2ctl attach -r top-link
+check "--backing-dir /dev allows it" qcow2ctl attach -r --backing-dir /dev "$top"
+qcow2ctl detach "$top"
+check "so does --allow-backing" qcow2ctl attach -r --allow-backing top-link
+qcow2ctl detach "$top"
+qemu-img create -q -f qcow2 -o data_file=none,data_file_raw=on "$top" 1M
+qemu-img amend -q -f qcow2 -o data_file="$secret" "$top"
+refuse "nor a data file" 2 "the data file $secret lies outside .*has none\); --backing-dir /dev allows" \
+	qcow2ctl attach -r "$top"
+check "but what --data-file names" qcow2ctl attach -r --data-file "$secret" "$top"
+qcow2ctl detach "$top"
+
 # A disk with a file system, and images on it: the device's own base may not back them.
 mkdir mnt files
 qemu-img create -q -f qcow2 -u -b "$test_dir/disk" -F qcow2 files/on-itself 4M

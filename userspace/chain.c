@@ -200,21 +200,29 @@ static int look_at_device(struct qcow2_layer *layer, bool writable, bool attach,
 	return 0;
 }
 
+int qcow2_chain_reopen(int fd, int flags)
+{
+	char link[64];
+	int copy;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	copy = open(link, flags | O_CLOEXEC | O_NOCTTY | O_NOATIME);
+	if (copy < 0 && errno == EPERM)		/* not the owner's */
+		copy = open(link, flags | O_CLOEXEC | O_NOCTTY);
+	return copy;
+}
+
 /* Put a descriptor for I/O in the place of the O_PATH one, for the very same file. */
 static int open_file(struct qcow2_layer *layer, bool writable, bool attach,
 		     struct qcow2_error *err)
 {
-	int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
-	char link[64];
+	int flags = writable ? O_RDWR : O_RDONLY;
 	int fd;
 
 	/* Nobody mounts a block device that is written as an image, nor the other way round. */
 	if (writable && S_ISBLK(layer->st.st_mode))
 		flags |= O_EXCL;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", layer->fd);
-	fd = open(link, flags | O_NOATIME);
-	if (fd < 0 && errno == EPERM)		/* not the owner's */
-		fd = open(link, flags);
+	fd = qcow2_chain_reopen(layer->fd, flags);
 	if (fd < 0)
 		return cannot_open(layer, writable, attach, explain_open(errno, writable), err);
 	close(layer->fd);
@@ -258,17 +266,20 @@ static int check_place(const struct qcow2_chain *chain, const struct qcow2_layer
 		       const struct qcow2_chain_policy *policy, struct qcow2_error *err)
 {
 	const char *top = chain->layer[0].path;
+	/* Beside a block device lie all the host's disks, not the image's files. */
+	bool in_dev = S_ISBLK(chain->layer[0].st.st_mode);
 	unsigned int i;
 
-	if (policy->anywhere || is_below(layer->path, top, strrchr(top, '/') - top))
+	if (policy->anywhere || (!in_dev && is_below(layer->path, top, strrchr(top, '/') - top)))
 		return 0;
 	for (i = 0; i < policy->nr_backing_dirs; i++)
 		if (is_below(layer->path, policy->backing_dirs[i],
 			     strlen(policy->backing_dirs[i])))
 			return 0;
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, owner,
-			       "the %s %s lies outside the image's directory; --backing-dir %.*s allows that, --allow-backing any place",
+			       "the %s %s lies outside the image's directory%s; --backing-dir %.*s allows that, --allow-backing any place",
 			       kind_names[kind], layer->path,
+			       in_dev ? " (an image on a block device has none)" : "",
 			       (int)(strrchr(layer->path, '/') - layer->path ?: 1), layer->path);
 }
 

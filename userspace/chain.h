@@ -10,7 +10,8 @@
  * - it is a regular file or a block device, which is known before it is opened, for
  *   opening a device can already do something;
  * - where it really is, symlinks resolved, is below the directory where the top
- *   image really is, or below one that the user allowed;
+ *   image really is, or below one that the user allowed; a top on a block device has no
+ *   such directory, for in /dev are the host's disks;
  * - it is not in the chain already.
  * An image's external data file is held to the same, but for its format, which is raw. One
  * that the user names may lie anywhere.
@@ -171,6 +172,15 @@ int qcow2_chain_open_backing(struct qcow2_chain *chain,
  */
 int qcow2_chain_backing_path(const struct qcow2_layer *layer, char **path,
 			     struct qcow2_error *err);
+
+/**
+ * qcow2_chain_reopen() - open for I/O what an O_PATH descriptor shows
+ * @fd: the descriptor; it stays open.
+ * @flags: of open(2).
+ *
+ * It is that file, whatever lies at its path by now. Return: another descriptor, or -1 with errno.
+ */
+int qcow2_chain_reopen(int fd, int flags);
 
 /**
  * qcow2_chain_close() - close all layers; locks that nobody else holds go with them

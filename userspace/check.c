@@ -256,7 +256,7 @@ static struct json_object *faults_json(const struct check *check)
 	unsigned int i;
 
 	for (i = 0; i < check->nr_seen && i < MAX_TOLD; i++)
-		json_object_array_add(list, json_object_new_string(check->seen[i].what));
+		json_object_array_add(list, qcow2_output_string(check->seen[i].what));
 	return list;
 }
 

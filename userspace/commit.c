@@ -67,28 +67,46 @@ static void find_files(struct commit *c)
 }
 
 /*
+ * What lies at the path may be another file at any moment, and opening that could do something
+ * already: it is looked at first, see O_PATH.
+ */
+static int find_file(const struct file *f, bool *is_block, struct qcow2_error *err)
+{
+	int fd = open(f->path, O_PATH | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && !fstat(fd, &st) && st.st_dev == f->dev && st.st_ino == f->ino) {
+		*is_block = S_ISBLK(st.st_mode);
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	qcow2_error_set(err, QCOW2_EXIT_FAILED, f->path,
+			"the backing file that is attached was moved or deleted");
+	return -1;
+}
+
+/*
  * The kernel has it open, and locked: from a commit before this one, or from one whose program was
  * killed, for writing, too. That file goes when it gets another one.
  */
 static int open_file(struct file *f, bool may_share, struct qcow2_error *err)
 {
-	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY;
-	struct stat st;
+	bool is_block;
+	int found = find_file(f, &is_block, err), error;
 
-	/* The kernel, too, finds out whether it is the same file. */
-	if (stat(f->path, &st) || st.st_dev != f->dev || st.st_ino != f->ino)
-		return qcow2_error_set(err, QCOW2_EXIT_FAILED, f->path,
-				       "the backing file that is attached was moved or deleted");
-	if (S_ISBLK(st.st_mode))
-		flags |= O_EXCL;
-	f->fd = open(f->path, flags);
-	f->shared = f->fd < 0 && errno == EBUSY && may_share && S_ISBLK(st.st_mode);
+	if (found < 0)
+		return QCOW2_EXIT_FAILED;
+	f->fd = qcow2_chain_reopen(found, O_RDWR | (is_block ? O_EXCL : 0));
+	f->shared = f->fd < 0 && errno == EBUSY && may_share && is_block;
 	if (f->shared)
-		f->fd = open(f->path, flags & ~O_EXCL);
+		f->fd = qcow2_chain_reopen(found, O_RDWR);
+	error = errno;
+	close(found);
 	if (f->fd < 0)
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, f->path,
 				       "cannot open the backing file for writing: %s",
-				       strerror(errno));
+				       strerror(error));
 	return qcow2_lock_join(f->fd, f->path, &qcow2_lock_reader, err);
 }
 
@@ -276,6 +294,7 @@ static bool interrupted(void)
 	return sigtimedwait(&signals, NULL, &while_) > 0;
 }
 
+/* Where it cannot be seen, it may be running. */
 static int look(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_error *err)
 {
 	const struct qcow2_nl_device *device;
@@ -283,12 +302,25 @@ static int look(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_
 	int ret = qcow2_devices_read(&devices, err);
 
 	device = qcow2_devices_by_index(&devices, c->t.index);
+	p->state = ret ? QCOW2_NL_COMMIT_RUNNING : QCOW2_NL_COMMIT_NONE;
 	if (!ret && !device)
 		ret = qcow2_error_set(err, QCOW2_EXIT_FAILED, c->top_name,
 				      "it was detached by another process");
 	if (!ret)
 		*p = device->commit;
 	qcow2_devices_free(&devices);
+	return ret;
+}
+
+/* Memory, or descriptors, that are short for a moment are no reason to leave it alone. */
+static int look_hard(const struct commit *c, struct qcow2_nl_commit *p, struct qcow2_error *err)
+{
+	unsigned int tries = LOOKS;
+	int ret;
+
+	while ((ret = look(c, p, err)) && p->state == QCOW2_NL_COMMIT_RUNNING && --tries)
+		if (interrupted())
+			break;
 	return ret;
 }
 
@@ -302,7 +334,7 @@ static int wait_for_end(const struct commit *c, struct qcow2_nl_commit *p, struc
 	/* A device that is to go when nobody has it open stays until its fate is known. */
 	fd = open(qcow2_node_path(c->t.index, path), O_RDONLY | O_CLOEXEC);
 	qcow2_progress_begin(&progress, c->top_name, "committing");
-	while (!(ret = look(c, p, err)) && p->state == QCOW2_NL_COMMIT_RUNNING) {
+	while (!(ret = look_hard(c, p, err)) && p->state == QCOW2_NL_COMMIT_RUNNING) {
 		qcow2_progress_update(&progress, p->done, p->total);
 		if (interrupted())
 			qcow2_nl_commit(c->t.devices.nl, c->t.index, QCOW2BLK_COMMIT_STOP, NULL,
@@ -366,20 +398,34 @@ static int run_commit(const struct commit *c, struct qcow2_error *err)
 	return start(c, err) ?: wait_for_end(c, &p, err) ?: tell_end(c, &p, err);
 }
 
+/*
+ * The kernel goes on with these very files. Those that it still writes, as nobody could see it end,
+ * or as another process has begun, stay locked for that.
+ */
+static void let_go(struct commit *c)
+{
+	struct qcow2_nl_commit p = { };
+	struct qcow2_error ignored;
+
+	if (c->files[0].fd >= 0)
+		look_hard(c, &p, &ignored);
+	if (p.state != QCOW2_NL_COMMIT_RUNNING)
+		downgrade_locks(c);
+	close_files(c);
+}
+
 /* --- the command --------------------------------------------------------------------------- */
 
 static int commit(const char *name, const struct qcow2_temporary_options *o,
 		  struct qcow2_error *err)
 {
-	struct commit c = { };
+	struct commit c = { .files = { { .fd = -1 }, { .fd = -1 } } };
 	int ret = qcow2_temporary_begin(&c.t, name, o, err);
 
 	c.device = qcow2_devices_by_index(&c.t.devices, c.t.index);
 	if (!ret)
 		ret = check_top(&c, err) ?: prepare_base(&c, err) ?: run_commit(&c, err);
-	/* The kernel goes on reading these very files. */
-	downgrade_locks(&c);
-	close_files(&c);
+	let_go(&c);
 	return qcow2_temporary_end(&c.t, ret, err);
 }
 

@@ -30,14 +30,6 @@ struct detach {
 	uint64_t end;
 };
 
-/* Is it being merged into its backing file? The kernel does that by itself. */
-static bool being_committed(const struct qcow2_devices *devices, int index)
-{
-	const struct qcow2_nl_device *device = qcow2_devices_by_index(devices, index);
-
-	return device && device->commit.state == QCOW2_NL_COMMIT_RUNNING;
-}
-
 /* Was it to go by itself? */
 static bool is_lazy(const struct qcow2_devices *devices, int index)
 {
@@ -49,9 +41,6 @@ static bool is_lazy(const struct qcow2_devices *devices, int index)
 static int explain(int index, int error, struct qcow2_error *err)
 {
 	char path[QCOW2_NODE_NAME_LEN], users[QCOW2_USERS_TEXT_LEN];
-	struct qcow2_devices devices;
-	struct qcow2_error ignored;
-	bool committed = false;
 
 	qcow2_node_path(index, path);
 	if (error == EIO)
@@ -59,10 +48,7 @@ static int explain(int index, int error, struct qcow2_error *err)
 				       "it stays attached: not all that was written to it can be made durable (dmesg says why); copy from it what you need, then detach --force, which drops what is not in the image");
 	if (error != EBUSY)
 		return err->code;
-	if (!qcow2_devices_read(&devices, &ignored))
-		committed = being_committed(&devices, index);
-	qcow2_devices_free(&devices);
-	if (committed)
+	if (qcow2_device_is_committed(index))
 		return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
 				       "it is being committed; wait for that (--wait), or end it: qcow2ctl commit --stop");
 	return qcow2_error_set(err, QCOW2_EXIT_FAILED, path,

@@ -33,6 +33,21 @@ const struct qcow2_nl_device *qcow2_devices_by_index(const struct qcow2_devices 
 	return NULL;
 }
 
+bool qcow2_device_is_committed(int index)
+{
+	const struct qcow2_nl_device *device;
+	struct qcow2_devices devices;
+	struct qcow2_error ignored;
+	bool committed = false;
+
+	if (!qcow2_devices_read(&devices, &ignored)) {
+		device = qcow2_devices_by_index(&devices, index);
+		committed = device && device->commit.state == QCOW2_NL_COMMIT_RUNNING;
+	}
+	qcow2_devices_free(&devices);
+	return committed;
+}
+
 static bool is_layer(const struct qcow2_nl_layer *layer, const struct stat *st)
 {
 	return layer->ino == st->st_ino && layer->dev == st->st_dev;
@@ -255,8 +270,7 @@ struct json_object *qcow2_device_json(const struct qcow2_nl_device *device)
 		json_object_array_add(layers, layer_json(&device->layers[i]));
 	json_object_object_add(o, "layers", layers);
 	qcow2_output_add_str(o, "name", device->name);
-	if (device->snapshot)
-		json_object_object_add(o, "snapshot", json_object_new_string(device->snapshot));
+	qcow2_output_add_str(o, "snapshot", device->snapshot);
 	if (device->parent != QCOW2_NL_ANY_INDEX)
 		json_object_object_add(o, "parent", parent_json(device));
 	if (device->commit.state != QCOW2_NL_COMMIT_NONE)

@@ -37,6 +37,14 @@ int qcow2_devices_read(struct qcow2_devices *devices, struct qcow2_error *err);
 void qcow2_devices_free(struct qcow2_devices *devices);
 
 /**
+ * qcow2_device_is_committed() - is it being merged into its backing file now?
+ * @index: its number.
+ *
+ * Return: true if so; the kernel does that by itself, no process may be seen to use the device.
+ */
+bool qcow2_device_is_committed(int index);
+
+/**
  * qcow2_devices_by_index() - find a device by its number
  * @devices: where to look.
  * @index: the number.

@@ -28,6 +28,10 @@ static const struct {
 	{ QCOW2BLK_EVENT_STOPPED, "stopped", "writing has stopped for good" },
 	{ QCOW2BLK_EVENT_BITMAPS, "bitmaps", "a dirty bitmap could not be stored" },
 	{ QCOW2BLK_EVENT_RESIZED, "resized", "has another size" },
+	{ QCOW2BLK_EVENT_KEPT, "detach-failed",
+	  "stays attached: what was written to it cannot be made durable" },
+	{ QCOW2BLK_EVENT_LOST, "data-lost",
+	  "goes by force, and what was written since the last good flush is lost" },
 	{ QCOW2_NL_EVENT_LOST, "lost", "too much at once: some events were lost" },
 	{ QCOW2_NL_EVENT_GONE, "unloaded", "the module was unloaded" },
 };
@@ -181,8 +185,9 @@ const struct qcow2_command qcow2_command_monitor = {
 	.help =
 		"One line each: devices that are attached, detached, resized, requests that fail (ten\n"
 		"a second at most), space that has run out, writing that has stopped, bitmaps that\n"
-		"could not be stored. 'listening' comes first: nothing is missed from there on. Goes\n"
-		"on until it is interrupted or the module is unloaded. Loads the module if need be.\n"
+		"could not be stored, data that is lost. 'listening' comes first: nothing is missed\n"
+		"from there on. Goes on until it is interrupted or the module is unloaded. Loads the\n"
+		"module if need be.\n"
 		"\n"
 		"  -J, --json               a JSON object a line\n",
 	.run = run,

@@ -16,7 +16,7 @@ struct qcow2_nl_events;
  * struct qcow2_nl_event - something that has happened
  * @type: enum qcow2blk_event or one of the above.
  * @index: of the device; not of those above.
- * @error: ERROR, STOPPED, BITMAPS: a positive errno, else 0.
+ * @error: ERROR, STOPPED, BITMAPS, KEPT, QCOW2BLK_EVENT_LOST: a positive errno, else 0.
  * @offset: ERROR: guest offset, bytes.
  * @layer: ERROR: position in the chain, 0 is the top.
  * @size: RESIZED: bytes.

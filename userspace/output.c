@@ -174,17 +174,15 @@ static void add(struct json_object *object, const char *key, struct json_object 
 		qcow2_error_nomem();
 }
 
-void qcow2_output_add_str(struct json_object *object, const char *key, const char *text)
+struct json_object *qcow2_output_string(const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;
-	char *clean, *to;
+	char *clean = malloc(3 * strlen(text) + 1), *to = clean;
+	struct json_object *value;
 
-	if (!text)
-		return;
-	clean = malloc(3 * strlen(text) + 1);
 	if (!clean)
 		qcow2_error_nomem();
-	for (to = clean; *s;) {
+	while (*s) {
 		unsigned int len = utf8_len(s);
 
 		if (len) {
@@ -196,8 +194,17 @@ void qcow2_output_add_str(struct json_object *object, const char *key, const cha
 		}
 	}
 	*to = '\0';
-	add(object, key, json_object_new_string(clean));
+	value = json_object_new_string(clean);
 	free(clean);
+	if (!value)
+		qcow2_error_nomem();
+	return value;
+}
+
+void qcow2_output_add_str(struct json_object *object, const char *key, const char *text)
+{
+	if (text)
+		add(object, key, qcow2_output_string(text));
 }
 
 void qcow2_output_add_int(struct json_object *object, const char *key, uint64_t value)

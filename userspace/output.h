@@ -87,10 +87,18 @@ void qcow2_output_json(struct json_object *value);
 void qcow2_output_json_line(struct json_object *value);
 
 /**
+ * qcow2_output_string() - a JSON string
+ * @text: terminated; bytes that are not UTF-8 become U+FFFD.
+ *
+ * Return: a new JSON value.
+ */
+struct json_object *qcow2_output_string(const char *text);
+
+/**
  * qcow2_output_add_str() - add a string to a JSON object
  * @object: the object.
  * @key: a constant.
- * @text: terminated; bytes that are not UTF-8 become U+FFFD. NULL adds nothing.
+ * @text: as qcow2_output_string(); NULL adds nothing.
  */
 void qcow2_output_add_str(struct json_object *object, const char *key, const char *text);
 

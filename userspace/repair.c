@@ -5,11 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* An image as qemu-img gets it. */
+#define SPELLED_LEN	320
 
 /* What a program that writes the image may leave as it is. */
 #define KNOWN_AUTOCLEAR	(QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_FILE_RAW)
@@ -202,21 +205,39 @@ int qcow2_repair(struct qcow2_layer *layer, const struct qcow2_checker *c,
 
 /* --- what only guessing mends --------------------------------------------------------------- */
 
-/* QEMU looks for a data file where it runs, we do where the image is. */
+/*
+ * For QEMU the image is alone: what it names as its backing file or data file may be anything. A
+ * check reads neither, only that there is a data file matters. The image is the one that is open
+ * here, whatever lies at its path by now.
+ */
+static void spell_image(const struct qcow2_layer *layer, int fd, char text[static SPELLED_LEN])
+{
+	char data[128] = "";
+
+	if (qcow2_has_data_file(&layer->image.header))
+		snprintf(data, sizeof(data),
+			 ",\"data-file\":{\"driver\":\"null-co\",\"size\":%llu}",
+			 (unsigned long long)layer->image.header.size);
+	snprintf(text, SPELLED_LEN,
+		 "json:{\"driver\":\"qcow2\",\"backing\":null%s,\"file\":{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/%d\"}}",
+		 data, S_ISBLK(layer->st.st_mode) ? "host_device" : "file", fd);
+}
+
 static int run_qemu_img(const struct qcow2_layer *layer, int *status)
 {
+	char image[SPELLED_LEN];
 	pid_t pid = fork();
-	char *dir;
+	int fd;
 
 	if (pid < 0)
 		return errno;
 	if (!pid) {
 		dup2(STDERR_FILENO, STDOUT_FILENO);
-		dir = strdup(layer->name);
-		if (!dir || chdir(dirname(dir)))
+		fd = dup(layer->fd);	/* is not closed by exec */
+		if (fd < 0)
 			_exit(126);
-		execlp("qemu-img", "qemu-img", "check", "-f", "qcow2", "-r", "all", layer->path,
-		       NULL);
+		spell_image(layer, fd, image);
+		execlp("qemu-img", "qemu-img", "check", "-r", "all", image, NULL);
 		_exit(errno == ENOENT ? 127 : 126);
 	}
 	while (waitpid(pid, status, 0) < 0)

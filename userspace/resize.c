@@ -83,7 +83,10 @@ static int change(const struct qcow2_devices *devices, int index, uint64_t size,
 	while (error == EBUSY && !qcow2_users_any(devices, index) && qcow2_node_nap(end));
 	qcow2_progress_unwatch(&watch);
 
-	if (error == EBUSY)
+	if (error == EBUSY && qcow2_device_is_committed(index))
+		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
+				"it is being committed, and keeps its size until that ends; wait for it, or end it: qcow2ctl commit --stop");
+	else if (error == EBUSY)
 		qcow2_error_set(err, QCOW2_EXIT_FAILED, path,
 				"it is in use: %s; end that before it shrinks",
 				qcow2_users_text(index, users));

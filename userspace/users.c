@@ -83,6 +83,16 @@ static struct libmnt_table *read_mounts(const char *pid)
 	return mnt_new_table_from_file(path);
 }
 
+static void add_mount(struct search *s, struct libmnt_fs *fs, const char *node, pid_t pid)
+{
+	struct qcow2_user *u;
+
+	add(s, QCOW2_USER_MOUNT, node, mnt_fs_get_target(fs), pid);
+	u = &s->users->list[s->users->count - 1];
+	u->mount = mnt_fs_get_id(fs);
+	u->dev = mnt_fs_get_devno(fs);
+}
+
 static void add_mounts(struct search *s, struct libmnt_table *mounts, const char *node, dev_t dev,
 		       pid_t pid)
 {
@@ -93,7 +103,7 @@ static void add_mounts(struct search *s, struct libmnt_table *mounts, const char
 		qcow2_error_nomem();
 	while (mounts && !mnt_table_next_fs(mounts, iter, &fs))
 		if (is_mount_of(fs, dev))
-			add(s, QCOW2_USER_MOUNT, node, mnt_fs_get_target(fs), pid);
+			add_mount(s, fs, node, pid);
 	mnt_free_iter(iter);
 }
 
@@ -476,6 +486,37 @@ struct json_object *qcow2_users_json(const struct qcow2_users *users)
 
 /* --- frozen -------------------------------------------------------------------------------- */
 
+/*
+ * Something else may be mounted there by now; perhaps the file system that the image is on, which
+ * would keep the snapshot from being written. Subvolumes of btrfs have other numbers than mountinfo
+ * says, but the mount is the same.
+ */
+static bool is_root_of(int fd, const struct qcow2_user *u)
+{
+	struct statx st;
+
+	return !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &st) &&
+	       (makedev(st.stx_dev_major, st.stx_dev_minor) == u->dev ||
+		(st.stx_mask & STATX_MNT_ID && st.stx_mnt_id == (uint64_t)u->mount));
+}
+
+/* Return: its root, or -1. */
+static int freeze(const struct qcow2_user *u)
+{
+	int fd = open(u->what, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	if (!is_root_of(fd, u))
+		qcow2_error_warn(u->what, "another mount hides what is mounted there from %s, which is not frozen: its file system may not be clean in the snapshot; unmount the other one first",
+				 u->node);
+	/* One that is mounted twice is frozen once: the second time is refused. */
+	else if (!ioctl(fd, FIFREEZE, 0))
+		return fd;
+	close(fd);
+	return -1;
+}
+
 void qcow2_users_freeze(const struct qcow2_devices *devices, int index,
 			struct qcow2_users_frozen *frozen)
 {
@@ -489,12 +530,9 @@ void qcow2_users_freeze(const struct qcow2_devices *devices, int index,
 	for (i = 0; i < users.count && frozen->count < most; i++) {
 		if (users.list[i].kind != QCOW2_USER_MOUNT)
 			continue;
-		/* One that is mounted twice is frozen once: the second time is refused. */
-		fd = open(users.list[i].what, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0 && !ioctl(fd, FIFREEZE, 0))
+		fd = freeze(&users.list[i]);
+		if (fd >= 0)
 			frozen->fds[frozen->count++] = fd;
-		else if (fd >= 0)
-			close(fd);
 	}
 	qcow2_users_free(&users);
 }

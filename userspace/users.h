@@ -26,12 +26,16 @@ enum qcow2_user_kind {
  *	PROCESS: its name; SWAP: NULL.
  * @pid: PROCESS: its number; MOUNT: 0, or, of a mount that is not in our mount namespace, a
  *	process that sees it.
+ * @mount: MOUNT: its number in mountinfo.
+ * @dev: MOUNT: the device number of its file system.
  */
 struct qcow2_user {
 	enum qcow2_user_kind kind;
 	char *node;
 	char *what;
 	pid_t pid;
+	int mount;
+	dev_t dev;
 };
 
 /**
@@ -103,7 +107,8 @@ struct qcow2_users_frozen {
  * @index: the one.
  * @frozen: (out) to be given to qcow2_users_thaw(), which must come to pass.
  *
- * Those that are mounted from it, as far as this process can see, and can be frozen.
+ * Those that are mounted from it, as far as this process can see, and can be frozen. One that is
+ * hidden below another mount is not; there is a warning.
  */
 void qcow2_users_freeze(const struct qcow2_devices *devices, int index,
 			struct qcow2_users_frozen *frozen);

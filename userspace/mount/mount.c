@@ -284,6 +284,17 @@ static void explain(const struct request *r, const char *text, int index)
 	free(list);
 }
 
+/*
+ * Type, source and options are those of the mount. Of fstab, mount(8) has passed the options on;
+ * the type that libmount would find there is qcow2, for which it would run this program again.
+ */
+static void prepare_remount(struct request *r)
+{
+	if (mnt_context_disable_helpers(r->cxt, true) ||
+	    mnt_context_set_optsmode(r->cxt, MNT_OMODE_MTAB | MNT_OMODE_PREPEND))
+		qcow2_error_nomem();
+}
+
 /* By libmount, which knows file systems and their helpers. */
 static int do_mount(struct request *r, const char *node, int index)
 {
@@ -356,6 +367,8 @@ int mount_main(int argc, char **argv)
 		      stderr);
 		status = MOUNT_EXIT_USAGE;
 	}
+	if (r.remount)
+		prepare_remount(&r);
 	if (!status && !r.fake)
 		status = r.remount ? do_mount(&r, NULL, -1) : mount_image(&r);
 	qcow2_options_free(&r.attach);
