@@ -524,7 +524,7 @@ static void release_last(struct qcow2_alloc *a, u64 start, u64 nr)
 	if (a->punch && !qcow2_commit_stopped(a->commit))
 		qcow2_file_punch(a->file, start << bits, nr << bits);
 	a->next = min(a->next, start);
-	/* What lay ahead of what the data have come to is no longer as it was when the file grew. */
+	/* What lay ahead of the data is no longer as it was when the file grew. */
 	qcow2_alloc_used_up_to(a, start + nr);
 }
 
