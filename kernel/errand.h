@@ -11,7 +11,8 @@
  * @arg: with what.
  *
  * A file system interrupts the buffered writes of a task that is killed, and some their flushes:
- * if that is a header's, writing stops for good. Nobody kills a worker.
+ * if that is a header's, writing stops for good. Nobody kills a worker. @fn is in a NOIO scope: it
+ * may hold what the disk's own I/O waits for.
  * Context: may sleep. Return: what @fn does.
  */
 int qcow2_errand(int (*fn)(void *arg), void *arg);
